@@ -1,0 +1,4 @@
+"""The vocabulary of interactions: players, coalitions, games, transforms, results.
+
+Pure torch; knows no modality and no method.
+"""

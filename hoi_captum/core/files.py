@@ -1,0 +1,70 @@
+"""Files that are either whole or absent: atomic writes, and safetensors with JSON metadata."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from hoi_captum.errors import FileError
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary file beside ``path`` that replaces it on success and vanishes on failure.
+
+    Raises:
+        FileError: the directory does not exist or cannot be written.
+    """
+    final = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.name}.", suffix=final.suffix)
+    except OSError as error:
+        raise FileError(f"cannot write {final}: {error.strerror or error}") from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes private files; a result should be as readable as any other file of the user
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(final)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_safetensors(
+    path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
+) -> Path:
+    """Write arrays and metadata to a new file beside ``path``, then put it in place."""
+    arrays = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
+    with atomic_path(path) as temporary:
+        save_file(arrays, temporary, metadata=dict(metadata))
+    return Path(path)
+
+
+def read_safetensors(
+    path: str | os.PathLike[str], expected_format: str
+) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Arrays and metadata of a file whose ``format`` entry is the expected one."""
+    try:
+        with safe_open(os.fspath(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != expected_format:
+                raise FileError(
+                    f"{path}: expected a file of format {expected_format!r}, got {metadata.get('format')!r}"
+                )
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"cannot read {path}: {error}") from error
