@@ -1,0 +1,88 @@
+"""Small trained models that come with the package, to try methods on without a download.
+
+``names()`` lists them, ``load(name)`` gives a model with its tokenizer or transforms, ``samples(name)``
+held-out inputs with their labels and ``card(name)`` what is known about it. ``hoi_captum.zoo.train`` remakes
+them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hoi_captum.errors import OptionError, UnknownNameError
+
+if TYPE_CHECKING:
+    from hoi_captum.zoo.cards import Record
+
+__all__ = ["ZooModel", "card", "load", "names", "path", "prompt", "samples"]
+
+_PREFIX = "zoo:"
+_WEIGHTS = Path(__file__).parent / "weights"
+
+
+class ZooModel(NamedTuple):
+    """A model in eval mode, and what turns a text (a tokenizer) or an image (transforms) into its input."""
+
+    model: Any
+    processor: Any
+
+
+def names() -> list[str]:
+    """The names of all models, sorted."""
+    from hoi_captum.zoo.cards import RECORD_FILE
+
+    return sorted(file.parent.name for file in _WEIGHTS.glob(f"*/{RECORD_FILE}"))
+
+
+def path(name: str) -> Path:
+    """The directory of a model; for the text models an ordinary Hugging Face one."""
+    known = names()
+    wanted = name.removeprefix(_PREFIX)
+    if wanted not in known:
+        close = difflib.get_close_matches(wanted, known, n=1, cutoff=0.4)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise UnknownNameError(f"no zoo model is called {wanted!r}: {hint}There are {', '.join(known)}.")
+    return _WEIGHTS / wanted
+
+
+def load(name: str) -> ZooModel:
+    """A fresh copy of a model, on the CPU in float32 and eval mode, with its tokenizer or transforms.
+
+    ``name`` is one of :func:`names`, with or without ``zoo:`` in front.
+    """
+    from hoi_captum.zoo.loading import load_directory
+
+    return load_directory(path(name), _record(name).kind)
+
+
+def card(name: str) -> str:
+    """The model card: data, held-out accuracy, what to mask with, how it was made and its limits."""
+    from hoi_captum.zoo.cards import CARD_FILE
+
+    return (path(name) / CARD_FILE).read_text("utf-8")
+
+
+def prompt(name: str) -> str | None:
+    """The text around the input of a causal language model, ``{}`` for the input; None for other models."""
+    return _record(name).prompt
+
+
+def samples(name: str, n: int | None = None) -> list[tuple[Any, str]]:
+    """The first ``n`` (by default all) held-out inputs, each with its true label.
+
+    Sentences for the text models, PIL images for the digit models; no model of the zoo was trained on them.
+    """
+    if n is not None and n < 0:
+        raise OptionError(f"expected n to be None or a number of samples, got {n}")
+    from hoi_captum.zoo import held_out
+
+    record = _record(name)
+    return held_out.samples(record.kind, record.labels, n)
+
+
+def _record(name: str) -> Record:
+    from hoi_captum.zoo import cards
+
+    return cards.read(path(name))

@@ -1,0 +1,80 @@
+"""The figures of the model cards, measured on a stored model and the held-out data of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+_BATCH = 128
+
+
+class Figures(NamedTuple):
+    """Held-out accuracy, and the mean absolute effect of the whole and of the wholly masked input."""
+
+    accuracy: float
+    effect_full: float
+    effect_empty: float
+
+
+def figures(
+    model: nn.Module,
+    processor: Any,
+    samples: Sequence[tuple[Any, str]],
+    labels: Sequence[str],
+    prompt: str | None = None,
+) -> Figures:
+    """Measure any zoo model; ``labels`` are in the order of its classes."""
+    truth = torch.tensor([labels.index(label) for _, label in samples])
+    inputs = [data for data, _ in samples]
+    with torch.inference_mode():
+        if isinstance(inputs[0], str):
+            full, empty = _text_effects(model, processor, inputs, labels, prompt)
+            correct = (full > 0).long() == truth
+        else:
+            images = torch.stack([processor(image) for image in inputs])
+            logits, blank = model(images), model(torch.zeros_like(images))
+            predicted = logits.argmax(dim=1)
+            full, empty = _margin(logits, predicted), _margin(blank, predicted)
+            correct = predicted == truth
+    return Figures(
+        accuracy=correct.double().mean().item(),
+        effect_full=full.double().abs().mean().item(),
+        effect_empty=empty.double().abs().mean().item(),
+    )
+
+
+def _margin(logits: Tensor, chosen: Tensor) -> Tensor:
+    own = logits.gather(1, chosen.unsqueeze(1)).squeeze(1)
+    return own - (logits.sum(dim=1) - own) / (logits.shape[1] - 1)
+
+
+def _text_effects(
+    model: nn.Module, tokenizer: Any, texts: Sequence[str], labels: Sequence[str], prompt: str | None
+) -> tuple[Tensor, Tensor]:
+    """The log-odds of the second label against the first, for the texts and for their masked selves."""
+    kept_start, kept_end, columns = 1, 1, [0, 1]
+    if prompt is not None:
+        # [CLS] and the prompt's own words are never masked, and the labels are tokens.
+        before, after = (tokenizer.tokenize(part) for part in prompt.split("{}"))
+        kept_start, kept_end = 1 + len(before), len(after)
+        columns = tokenizer.convert_tokens_to_ids(list(labels))
+        texts = [prompt.format(text) for text in texts]
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    full, empty = [], []
+    for start in range(0, len(order), _BATCH):
+        rows = [texts[i] for i in order[start : start + _BATCH]]
+        batch = tokenizer(rows, padding=True, padding_side="right", return_tensors="pt")
+        ids, attention = batch["input_ids"], batch["attention_mask"]
+        lengths = attention.sum(dim=1, keepdim=True)
+        position = torch.arange(ids.shape[1])
+        players = (position >= kept_start) & (position < lengths - kept_end)
+        for effects, given in ((full, ids), (empty, ids.masked_fill(players, tokenizer.mask_token_id))):
+            logits = model(input_ids=given, attention_mask=attention).logits
+            if prompt is not None:
+                logits = logits[torch.arange(len(rows)), lengths.squeeze(1) - 1]
+            effects.append(logits[:, columns[1]] - logits[:, columns[0]])
+    back = torch.tensor(order).argsort()
+    return torch.cat(full)[back], torch.cat(empty)[back]
