@@ -1,0 +1,85 @@
+"""Drawings of interactions: figures, tables for the terminal, and a page.
+
+``VIEWS`` maps the name of each plot to a function ``(interactions, layout=None, **options) -> Figure``.
+Nothing here loads matplotlib, Captum, rich or jinja2 before it is called for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hoi_captum.core.example import Layout
+    from hoi_captum.core.interactions import Interactions
+    from hoi_captum.views.captum import image_figure, text_html, text_record
+    from hoi_captum.views.page import render_page, save_page
+    from hoi_captum.views.pivoted import PivotedTerms, pivot
+    from hoi_captum.views.plots import (
+        arc_plot,
+        by_order_plot,
+        default_plot,
+        matrix_plot,
+        network_plot,
+        region_plot,
+    )
+    from hoi_captum.views.table import interaction_table
+
+__all__ = [
+    "VIEWS",
+    "PivotedTerms",
+    "arc_plot",
+    "by_order_plot",
+    "default_plot",
+    "image_figure",
+    "interaction_table",
+    "matrix_plot",
+    "network_plot",
+    "pivot",
+    "region_plot",
+    "render_page",
+    "save_page",
+    "text_html",
+    "text_record",
+]
+
+_HOMES = {
+    "captum": ("image_figure", "text_html", "text_record"),
+    "page": ("render_page", "save_page"),
+    "pivoted": ("PivotedTerms", "pivot"),
+    "plots": ("arc_plot", "by_order_plot", "default_plot", "matrix_plot", "network_plot", "region_plot"),
+    "table": ("interaction_table",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"hoi_captum.views.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def _on_call(function: str, what: str) -> Callable[..., Any]:
+    """A view that loads its module when it is called."""
+
+    def view(interactions: Interactions, layout: Layout | None = None, **options: Any) -> Any:
+        plots = import_module("hoi_captum.views.plots")
+        return getattr(plots, function)(interactions, layout, **options)
+
+    view.__name__ = view.__qualname__ = function
+    view.__doc__ = what
+    return view
+
+
+VIEWS: dict[str, Callable[..., Any]] = {
+    "arcs": _on_call("arc_plot", "A text with arcs for pairs and beads for larger groups."),
+    "by-order": _on_call("by_order_plot", "Sums of positive and of negative scores by order."),
+    "matrix": _on_call("matrix_plot", "Player by player, single players on the diagonal."),
+    "network": _on_call("network_plot", "Players on a circle, pairs as lines."),
+    "regions": _on_call("region_plot", "An image with its regions, lines for pairs, shapes for groups."),
+}

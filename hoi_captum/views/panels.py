@@ -1,0 +1,199 @@
+"""What the plots share: one panel for each scope, line styles by kind, legends, the empty picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hoi_captum.core.interactions import Interactions
+from hoi_captum.errors import InputError
+from hoi_captum.views.labels import decimals_for, format_score, join_names, largest, scope_titles, shorten
+from hoi_captum.views.palette import INK, NEGATIVE, NEUTRAL, POSITIVE, sign_colour
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 100
+MAX_PANELS = 6
+_STYLES = ("-", "--", ":", "-.")
+_HATCHES = ("", "////", "....", "xxxx")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One scope of a table: its title (None where there is but one nameless scope) and its terms."""
+
+    scope: str
+    title: str | None
+    interactions: Interactions
+
+
+def only_scope(interactions: Interactions, scope: str | None) -> Interactions:
+    """The terms of one scope; None keeps all.
+
+    Raises:
+        InputError: the table has no such scope.
+    """
+    if scope is None:
+        return interactions
+    if scope not in interactions.scope_names:
+        raise InputError(f"expected scope to be one of {list(interactions.scope_names)}, got {scope!r}")
+    return interactions.where(scope=scope)
+
+
+def panels(interactions: Interactions, scope: str | None, limit: int = MAX_PANELS) -> tuple[list[Panel], str]:
+    """One panel for each scope (or for the given one), and a note of those that found no room.
+
+    With more than ``limit`` scopes the strongest, by the sum of absolute scores, are kept.
+    """
+    only_scope(interactions, scope)
+    scopes = list(interactions.scope_names) if scope is None else [scope]
+    titles = dict(
+        zip(interactions.scope_names, scope_titles(interactions, interactions.scope_names), strict=True)
+    )
+    parts = {s: interactions.where(scope=s) for s in scopes}
+    note = ""
+    if len(scopes) > limit:
+        strength = {s: float(np.nansum(np.abs(parts[s].scores))) for s in scopes}
+        kept = set(sorted(scopes, key=lambda s: -strength[s])[:limit])
+        note = f"the {limit} strongest of {len(scopes)} scopes"
+        scopes = [s for s in scopes if s in kept]
+    return [Panel(s, titles[s] if s else None, parts[s]) for s in scopes], note
+
+
+def pairs_and_groups(
+    parts: Sequence[Panel], k: int, groups: int
+) -> tuple[list[Interactions], list[Interactions], float]:
+    """For each panel the strongest pairs and the strongest terms of order 3 and up; and the largest score.
+
+    What is below a fiftieth of the largest score would be a hair line: it is left out.
+    """
+    pairs = [p.interactions.where(order=2).top(k) for p in parts]
+    larger = [p.interactions.take(np.nonzero(p.interactions.orders > 2)[0]).top(groups) for p in parts]
+    scale = max(largest(t.scores) for t in (*pairs, *larger)) or 1.0
+
+    def visible(terms: Interactions) -> Interactions:
+        with np.errstate(invalid="ignore"):
+            return terms.take(np.nonzero(np.isfinite(terms.scores) & (np.abs(terms.scores) >= scale / 50))[0])
+
+    return [visible(t) for t in pairs], [visible(t) for t in larger], scale
+
+
+def line_styles(interactions: Interactions) -> dict[str, Any]:
+    """A line style for each kind: AND solid, OR dashed, the others what is left, in alphabetical order."""
+    return _by_kind(interactions, _STYLES)
+
+
+def hatches(interactions: Interactions) -> dict[str, Any]:
+    """A hatch for each kind, in the order of :func:`line_styles`."""
+    return _by_kind(interactions, _HATCHES)
+
+
+def _by_kind(interactions: Interactions, styles: Sequence[str]) -> dict[str, Any]:
+    kinds = [str(k) for k in np.unique(interactions.kinds)]
+    fixed = {"and": styles[0], "or": styles[1]}
+    chosen = {k: fixed[k] for k in kinds if k in fixed}
+    free = [s for s in styles if s not in chosen.values()] or list(styles)
+    for i, kind in enumerate(k for k in kinds if k not in fixed):
+        chosen[kind] = free[i % len(free)]
+    return chosen
+
+
+def grid(count: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of ``count`` axes in rows of ``columns``, each ``width`` x ``height`` inches."""
+    from matplotlib.figure import Figure
+
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(columns * width, rows * height), dpi=DPI, layout="constrained")
+    axes = [figure.add_subplot(rows, columns, i + 1) for i in range(count)]
+    return figure, axes
+
+
+def title_axes(axes: Axes, panel: Panel, width: int = 48) -> None:
+    """Write the panel's title, literally: names may contain what matplotlib takes for mathematics."""
+    if panel.title:
+        axes.set_title(shorten(panel.title, width), fontsize=11, color=INK, parse_math=False)
+
+
+def finish(figure: Figure, title: str | None, note: str = "") -> Figure:
+    """Write the figure's title and note."""
+    if title:
+        figure.suptitle(shorten(title, 90), fontsize=13, color=INK, parse_math=False)
+    if note:
+        figure.supxlabel(note, fontsize=8, color=NEUTRAL, parse_math=False)
+    return figure
+
+
+def draw_empty(axes: Axes, message: str = "no interactions") -> None:
+    """Say in the middle of the axes that there is nothing to draw."""
+    axes.text(
+        0.5,
+        0.5,
+        message,
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        color=NEUTRAL,
+        fontsize=12,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 6},
+    )
+
+
+def sign_handles() -> list[Any]:
+    """Legend entries for the two signs."""
+    from matplotlib.lines import Line2D
+
+    return [
+        Line2D([], [], color=POSITIVE, lw=3, label="positive"),
+        Line2D([], [], color=NEGATIVE, lw=3, label="negative"),
+    ]
+
+
+def kind_handles(interactions: Interactions) -> list[Any]:
+    """Legend entries for the line styles of the kinds."""
+    from matplotlib.lines import Line2D
+
+    return [
+        Line2D([], [], color=NEUTRAL, lw=1.8, ls=style, label=shorten(kind))
+        for kind, style in line_styles(interactions).items()
+    ]
+
+
+def legend(figure: Figure, handles: list[Any], **options: Any) -> None:
+    """A legend below the panels, its labels literal."""
+    if not handles:
+        return
+    box = figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=min(len(handles), 6),
+        frameon=False,
+        fontsize=9,
+        **options,
+    )
+    for text in box.get_texts():
+        text.set_parse_math(False)
+
+
+def write_terms(axes: Axes, terms: Interactions, width: int = 20) -> None:
+    """List terms under the axes, one a line: sign, score, kind and players in words."""
+    decimals = decimals_for(largest(terms.scores))
+    for i, term in enumerate(terms):
+        axes.annotate(
+            f"{format_score(term.score, decimals)}  {term.kind}  "
+            f"{join_names(terms.players, term.members, limit=4, width=width)}",
+            xy=(0, 0),
+            xycoords="axes fraction",
+            xytext=(0, -10 - 14 * i),
+            textcoords="offset points",
+            va="top",
+            fontsize=9,
+            color=sign_colour(term.score),
+            parse_math=False,
+            annotation_clip=False,
+        )

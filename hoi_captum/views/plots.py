@@ -1,0 +1,210 @@
+"""Plots of a whole table: the matrix of pairs and the sums by order; and the plot that suits a layout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hoi_captum.core.example import ImageLayout, Layout, TextLayout
+from hoi_captum.core.interactions import Interactions
+from hoi_captum.views.arcs import arc_plot
+from hoi_captum.views.labels import decimals_for, format_score, largest, shorten, unit_of
+from hoi_captum.views.network import network_plot
+from hoi_captum.views.palette import FAINT, INK, NEGATIVE, NEUTRAL, POSITIVE, diverging
+from hoi_captum.views.panels import draw_empty, finish, grid, hatches, legend, panels, title_axes
+from hoi_captum.views.regions import region_plot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "arc_plot",
+    "by_order_plot",
+    "default_plot",
+    "matrix_plot",
+    "network_plot",
+    "order_sums",
+    "region_plot",
+]
+
+_NAMED = 40  # with more players the ticks are their numbers
+_ANNOTATED = 12
+_LEAST_CELL = 0.42  # inches that a cell needs for a score of five characters
+
+
+def default_plot(interactions: Interactions, layout: Layout | None = None, **options: Any) -> Figure:
+    """Arcs over a text, regions of an image, and a network for anything else."""
+    match layout:
+        case TextLayout():
+            return arc_plot(interactions, layout, **options)
+        case ImageLayout():
+            return region_plot(interactions, layout, **options)
+        case _:
+            return network_plot(interactions, layout, **options)
+
+
+def matrix_plot(
+    interactions: Interactions,
+    layout: Layout | None = None,
+    *,
+    scope: str | None = None,
+    spread: bool = False,
+    title: str | None = None,
+) -> Figure:
+    r"""Player by player: pairs off the diagonal, single players on it.
+
+    Args:
+        interactions: the table to draw.
+        layout: not used; every plot takes it.
+        scope: draw this scope alone; None draws a panel for each.
+        spread: share out terms of order 3 and above among their pairs (see :meth:`Interactions.matrix`).
+        title: of the figure.
+
+    Returns:
+        Figure: one image of n x n per scope, all on one colour scale that is symmetric about zero.
+    """
+    parts, note = panels(interactions, scope)
+    matrices = [p.interactions.matrix(spread=spread) for p in parts]
+    n = len(interactions.players)
+    width = 5.0 if len(parts) > 1 else 7.6
+    figure, axes = grid(len(parts), 2, width, width * 0.92)
+    scale = largest(np.stack(matrices)) or 1.0
+    image = None
+    for panel, matrix, ax in zip(parts, matrices, axes, strict=True):
+        title_axes(ax, panel, width=40)
+        image = ax.imshow(matrix, cmap=diverging(), vmin=-scale, vmax=scale, interpolation="nearest")
+        _name_players(ax, interactions.players, room=width)
+        if not len(panel.interactions):
+            draw_empty(ax)
+        elif n <= _ANNOTATED and 0.66 * width / n >= _LEAST_CELL:
+            _annotate(ax, matrix, scale)
+    if image is not None:
+        bar = figure.colorbar(image, ax=axes, shrink=0.75, aspect=30, pad=0.02)
+        bar.set_label(unit_of(interactions), parse_math=False)
+        bar.outline.set_visible(False)
+    what = "pairs, with higher orders shared out among them" if spread else "pairs"
+    return finish(
+        figure, title, "; ".join(filter(None, [f"off the diagonal: {what}; diagonal: single players", note]))
+    )
+
+
+def _name_players(ax: Axes, players: tuple[str, ...], room: float) -> None:
+    ax.tick_params(length=0, colors=INK)
+    for spine in ax.spines.values():
+        spine.set_color(FAINT)
+    n = len(players)
+    if n > _NAMED:
+        ax.set_xlabel("player")
+        ax.set_ylabel("player")
+        return
+    size = float(np.clip(room * 40 / n, 5.5, 9.5))
+    names = [shorten(p, 16) for p in players]
+    ax.set_xticks(
+        range(n), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=size, parse_math=False
+    )
+    ax.set_yticks(range(n), names, fontsize=size, parse_math=False)
+
+
+def _annotate(ax: Axes, matrix: NDArray[np.float64], scale: float) -> None:
+    decimals = min(decimals_for(scale) or 2, 2)
+    for (row, column), value in np.ndenumerate(matrix):
+        if np.isfinite(value) and abs(value) >= 0.5 * 10.0**-decimals:
+            ax.text(
+                column,
+                row,
+                format_score(value, decimals),
+                ha="center",
+                va="center",
+                fontsize=7.5,
+                color="white" if abs(value) > 0.62 * scale else INK,
+            )
+
+
+def order_sums(interactions: Interactions) -> dict[tuple[str, int], tuple[float, float]]:
+    """Sum of the positive and sum of the negative scores of each (kind, order) that occurs.
+
+    What is not finite is left out.
+    """
+    sums = {}
+    scores = np.where(np.isfinite(interactions.scores), interactions.scores, 0.0)
+    for kind in np.unique(interactions.kinds):
+        for order in np.unique(interactions.orders[interactions.kinds == kind]):
+            chosen = scores[(interactions.kinds == kind) & (interactions.orders == order)]
+            sums[str(kind), int(order)] = (float(chosen[chosen > 0].sum()), float(chosen[chosen < 0].sum()))
+    return sums
+
+
+def by_order_plot(
+    interactions: Interactions,
+    layout: Layout | None = None,
+    *,
+    scope: str | None = None,
+    title: str | None = None,
+) -> Figure:
+    r"""How much the interactions of each order weigh: positive sums up, negative sums down.
+
+    Args:
+        interactions: the table to draw.
+        layout: not used; every plot takes it.
+        scope: draw this scope alone; None draws a panel for each.
+        title: of the figure.
+
+    Returns:
+        Figure: bars in the unit of the scores from one zero line, all panels on one scale. The positive and
+        the negative terms of a (kind, order) are summed apart, so that they cannot cancel out of sight.
+    """
+    from matplotlib.patches import Patch
+
+    parts, note = panels(interactions, scope)
+    figure, axes = grid(len(parts), 2, 5.0 if len(parts) > 1 else 7.6, 3.6)
+    orders = sorted({int(o) for p in parts for o in p.interactions.orders})
+    marks = hatches(interactions)
+    sums = [order_sums(p.interactions) for p in parts]
+    ends = [v for s in sums for pair in s.values() for v in pair]
+    low, high = min([0.0, *ends]), max([0.0, *ends])
+    margin = 0.12 * (high - low) or 1.0
+    slot = 0.8 / max(len(marks), 1)
+    decimals = decimals_for(max(high, -low))
+    for panel, totals, ax in zip(parts, sums, axes, strict=True):
+        title_axes(ax, panel, width=40)
+        ax.axhline(0, color=INK, lw=1)
+        ax.set_ylim(low - margin, high + margin)
+        ax.set_xlim(-0.6, max(len(orders), 1) - 0.4)
+        ax.set_xticks(range(len(orders)), [str(o) for o in orders])
+        ax.set_xlabel("order (players that act together)")
+        ax.set_ylabel(f"sum, {unit_of(interactions)}", parse_math=False)
+        ax.tick_params(length=0)
+        ax.grid(axis="y", color=FAINT, lw=0.6)
+        ax.set_axisbelow(True)
+        for spine in ax.spines.values():
+            spine.set_visible(False)
+        if not totals:
+            draw_empty(ax)
+        # a number on a bar must not touch its neighbour's
+        numbered = len(orders) * len(marks) <= (10 if len(parts) > 1 else 16)
+        for (kind, order), pair in totals.items():
+            at = orders.index(order) + (list(marks).index(kind) - (len(marks) - 1) / 2) * slot
+            for value, colour in zip(pair, (POSITIVE, NEGATIVE), strict=True):
+                ax.bar(at, value, slot * 0.92, color=colour, hatch=marks[kind], edgecolor="white", lw=0)
+                if numbered and value:
+                    ax.annotate(
+                        format_score(value, None if decimals is None else min(decimals, 2)),
+                        (at, value),
+                        xytext=(0, 3 if value > 0 else -3),
+                        textcoords="offset points",
+                        ha="center",
+                        va="bottom" if value > 0 else "top",
+                        fontsize=7,
+                        color=INK,
+                    )
+    handles = [Patch(facecolor=POSITIVE, label="positive"), Patch(facecolor=NEGATIVE, label="negative")]
+    handles += [
+        Patch(facecolor=NEUTRAL, edgecolor="white", lw=0, hatch=mark, label=shorten(kind))
+        for kind, mark in marks.items()
+    ]
+    if marks:
+        legend(figure, handles)
+    return finish(figure, title, note)

@@ -1,0 +1,103 @@
+"""The strongest interactions as a table for the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hoi_captum.core.interactions import Interactions
+from hoi_captum.errors import InputError
+from hoi_captum.views.labels import decimals_for, format_score, join_names, largest, scope_titles, unit_of
+from hoi_captum.views.panels import only_scope
+from hoi_captum.views.pivoted import PivotedTerms, pivot
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+__all__ = ["PivotedTerms", "interaction_table", "pivot"]
+
+_BAR_CELLS = 6
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def unicode_bar(share: float, cells: int = _BAR_CELLS) -> str:
+    """A bar of ``share`` (0 to 1) of ``cells`` characters, drawn in eighths; what is not 0 shows."""
+    eighths = round(share * cells * 8)
+    if share > 0:
+        eighths = max(eighths, 1)
+    return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).rstrip().ljust(cells)
+
+
+def interaction_table(
+    interactions: Interactions, *, k: int = 10, scope: str | None = None, shared: bool = False
+) -> Table:
+    r"""The k strongest sets of players, one column of scores for each scope.
+
+    Args:
+        interactions: the table to show.
+        k: number of rows.
+        scope: show this scope alone; None shows all side by side.
+        shared: keep only the sets that stand in every scope.
+
+    Returns:
+        rich.table.Table: rank, players, kind, order, a signed score for each scope (``–`` where the set has
+        none), and a bar of the largest absolute score. Names are printed literally, rich markup included.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    if k < 1:
+        raise InputError(f"expected k, the number of rows, to be at least 1, got {k}")
+    terms = pivot(only_scope(interactions, scope))
+    if shared:
+        terms = terms.take(np.nonzero(terms.shared)[0])
+    shown = terms.take(np.arange(min(k, len(terms))))
+    scale = largest(shown.scores)
+    decimals = decimals_for(scale)
+
+    caption = f"{len(shown)} of {len(terms)} sets of players" if len(terms) else "no interactions"
+    unit = unit_of(interactions)
+    caption += "" if unit == "score" else f"; scores in {unit}"
+    table = Table(box=SIMPLE_HEAD, caption=Text(caption, style="dim"), caption_justify="left")
+    table.add_column("#", justify="right", style="dim", no_wrap=True)
+    table.add_column("players", overflow="fold", min_width=16)
+    table.add_column("kind", no_wrap=True)
+    table.add_column("order", justify="right", no_wrap=True)
+    for title in scope_titles(interactions, terms.scopes):
+        table.add_column(Text(title), justify="right", overflow="fold", min_width=7)
+    table.add_column("", no_wrap=True, min_width=_BAR_CELLS)
+
+    for rank, (members, kind, scores) in enumerate(
+        zip(shown.members, shown.kinds, shown.scores, strict=True), start=1
+    ):
+        finite = np.where(np.isfinite(scores), scores, 0.0)
+        strongest = float(finite[np.abs(finite).argmax()])
+        share = abs(strongest) / scale if scale else 0.0
+        table.add_row(
+            str(rank),
+            Text(join_names(interactions.players, members)),
+            Text(str(kind)),
+            str(len(members)),
+            *(
+                _score(value, decimals, present=row >= 0)
+                for value, row in zip(scores, shown.rows[rank - 1], strict=True)
+            ),
+            Text(unicode_bar(share), style=_style(strongest)),
+        )
+    return table
+
+
+def _style(score: float) -> str:
+    # the terminal's own colours, which suit its background; the sign is printed as well
+    return "blue" if score > 0 else "red" if score < 0 else "dim"
+
+
+def _score(value: float, decimals: int | None, *, present: bool) -> Text:
+    from rich.text import Text
+
+    if not present:
+        return Text("–", style="dim")
+    return Text(format_score(value, decimals, minus="-"), style=_style(value))
