@@ -23,6 +23,7 @@ from hoi_captum.views.panels import (
     panels,
     sign_handles,
 )
+from hoi_captum.views.words import Word, words_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +38,7 @@ _SIZES = (12.0, 11.0, 10.0, 9.0, 8.0)
 
 
 @dataclass(frozen=True)
-class Word:
+class Placed:
     """A run of pieces of one player (or of none, -1), and where it stands."""
 
     text: str
@@ -50,32 +51,11 @@ class Word:
 class Line:
     """The words with their places, the font size, the turn of the letters and the height they take."""
 
-    words: tuple[Word, ...]
+    words: tuple[Placed, ...]
     size: float
     rotation: float
     height: float
     width: float
-
-
-def words_of(layout: TextLayout | None, players: tuple[str, ...]) -> list[tuple[str, int]]:
-    """The text as (word, player or -1): adjoining pieces of a player joined, blanks left out.
-
-    Without a layout the players' names are the words.
-    """
-    if layout is None:
-        return list(zip(players, range(len(players)), strict=True))
-    words: list[tuple[str, int]] = []
-    blank = ""  # white space since the last word; kept where a player goes on behind it
-    for text, player in layout.pieces:
-        if player < 0 and not text.strip():
-            blank += text
-            continue
-        if words and player >= 0 and words[-1][1] == player:
-            words[-1] = (words[-1][0] + blank + text, player)
-        else:
-            words.append((text, player))
-        blank = ""
-    return [(text.strip() or text, player) for text, player in words]
 
 
 def arc_plot(
@@ -167,7 +147,7 @@ def arc_plot(
     return finish(figure, None, note)
 
 
-def _arrange(words: list[tuple[str, int]]) -> Line:
+def _arrange(words: list[Word]) -> Line:
     """Places for the words: in a line if they fit in some size, else each turned in a slot of its own."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
@@ -176,7 +156,7 @@ def _arrange(words: list[tuple[str, int]]) -> Line:
         return float(text_to_path.get_text_width_height_descent(text, FontProperties(size=size), False)[0])
 
     room = _WIDTH - 2 * _MARGIN
-    texts = [shorten(text, 22) for text, _ in words]
+    texts = [shorten(text, 22) for text, _, _ in words]
     for size in _SIZES:
         widths = [extent(t, size) + 8 for t in texts]
         gap = (room - sum(widths)) / max(len(words) - 1, 1)
@@ -184,15 +164,15 @@ def _arrange(words: list[tuple[str, int]]) -> Line:
             gap = min(gap, 26.0)
             x = (_WIDTH - sum(widths) - gap * (len(words) - 1)) / 2
             placed = []
-            for text, (_, player), width in zip(texts, words, widths, strict=True):
-                placed.append(Word(text, player, x + width / 2, width))
+            for text, (_, player, _), width in zip(texts, words, widths, strict=True):
+                placed.append(Placed(text, player, x + width / 2, width))
                 x += width + gap
             return Line(tuple(placed), size, 0.0, 24.0, _WIDTH)
     slot = max(room / len(words), 16.0)
     width = slot * len(words) + 2 * _MARGIN
     turned = tuple(
-        Word(text, player, _MARGIN + slot * (i + 0.5), 14.0)
-        for i, (text, (_, player)) in enumerate(zip(texts, words, strict=True))
+        Placed(text, player, _MARGIN + slot * (i + 0.5), 14.0)
+        for i, (text, (_, player, _)) in enumerate(zip(texts, words, strict=True))
     )
     return Line(turned, 9.0, 90.0, max(extent(t, 9.0) for t in texts) + 12.0, width)
 

@@ -18,10 +18,10 @@ from torch import Tensor
 from hoi_captum.core.example import ImageLayout, TextLayout
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.errors import InputError
-from hoi_captum.views.arcs import words_of
 from hoi_captum.views.labels import scope_titles, shorten
 from hoi_captum.views.palette import INK, NEUTRAL, diverging, sequential
 from hoi_captum.views.panels import DPI, only_scope
+from hoi_captum.views.words import words_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,8 +72,8 @@ def text_record(
     share = table.per_player()
     share = np.where(np.isfinite(share), share, 0.0)
     words = words_of(layout, interactions.players)
-    times = np.bincount([p for _, p in words if p >= 0], minlength=len(share))
-    values = np.array([share[p] / times[p] if p >= 0 else 0.0 for _, p in words])
+    times = np.bincount([p for _, p, _ in words if p >= 0], minlength=len(share))
+    values = np.array([share[p] / times[p] if p >= 0 else 0.0 for _, p, _ in words])
     peak = np.abs(values).max(initial=0.0)
     if target is None:
         target = interactions.provenance.target
@@ -87,7 +87,7 @@ def text_record(
         true_class=escape(truth),
         attr_class=escape(target or "–"),
         attr_score=float(share.sum()),
-        raw_input_ids=[escape(text) for text, _ in words],
+        raw_input_ids=[escape(text) for text, _, _ in words],
         convergence_score=float(convergence),
     )
 
@@ -141,7 +141,7 @@ def text_html(records: Iterable[Any], legend: bool = True) -> str:
         )
         key = f"<div style='margin:0 0 .6em'>{''.join(spans)}</div>"
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    return str(Markup(f"<div class='hoi-captum-text'>{key}{table}</div>"))
+    return f"<div class='hoi-captum-text'>{key}{table}</div>"
 
 
 # ---------------------------------------------------------------- images
@@ -160,7 +160,8 @@ def image_figure(
     r"""Captum's ``visualize_image_attr`` for any map, drawn without pyplot.
 
     What cannot be shown as asked is shown neutrally, and a line under the image says so: a map that is
-    zero or lacks the wanted sign, values that are not finite (drawn as zero), a sign for a method that has none.
+    zero or lacks the wanted sign, values that are not finite (drawn as zero), a sign for a method that has
+    none.
 
     Args:
         values: (n,) a value for each player of ``layout.mask``; or a map (H, W), (C, H, W) or (H, W, C),

@@ -1,0 +1,216 @@
+"""The page: one self-contained HTML file with the input, its interactions, and how they were computed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hoi_captum.core.example import ImageLayout, Layout
+from hoi_captum.core.files import atomic_path
+from hoi_captum.core.interactions import Interactions
+from hoi_captum.errors import InputError
+from hoi_captum.views.charts import WIDTH, has_pairs, matrix_charts, order_charts
+from hoi_captum.views.facts import facts_of, warnings_of
+from hoi_captum.views.inputs import Shade, image_uri, pictures, shades
+from hoi_captum.views.labels import largest, scope_titles, shorten, unit_of
+from hoi_captum.views.panels import MAX_PANELS, panels
+from hoi_captum.views.pivoted import PivotedTerms, pivot
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from markupsafe import Markup
+
+_NAMED = 12  # players of a row that are named; the rest are counted
+
+
+@dataclass(frozen=True)
+class Row:
+    """A set of players as the page lists it; ``scores`` has one entry for each scope, None where it has none."""
+
+    rank: int
+    members: tuple[tuple[int, str], ...]
+    more: int
+    says: str
+    kind: str
+    order: int
+    scores: tuple[Shade | None, ...]
+
+
+def save_page(
+    interactions: Interactions, layout: Layout | None = None, *, path: str | os.PathLike[str], **options: Any
+) -> Path:
+    """Write :func:`render_page` to a file, all or nothing.
+
+    Raises:
+        FileError: the file cannot be written.
+    """
+    text = render_page(interactions, layout, **options)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def render_page(
+    interactions: Interactions,
+    layout: Layout | None = None,
+    *,
+    title: str = "Interactions",
+    heading: str | None = None,
+    subtitle: str | None = None,
+    max_terms: int = 400,
+) -> str:
+    r"""The interactions of one input as a page.
+
+    The page loads nothing: styles, script and image are inside, and its content security policy forbids any
+    request. It can be read, printed and searched without JavaScript, which adds sorting, filters and
+    highlighting. All text is escaped.
+
+    Args:
+        interactions: the table.
+        layout: the explained text, image or table row; None lists the players.
+        title: of the document.
+        heading: above the page; None takes the title.
+        subtitle: below the heading; None tells the target and the models.
+        max_terms: number of sets of players in the page: the strongest, over all scopes.
+
+    Returns:
+        the HTML.
+    """
+    if max_terms < 0:
+        raise InputError(f"expected max_terms to be at least 0, got {max_terms}")
+    terms = pivot(interactions)
+    shown = terms.take(np.arange(min(max_terms, len(terms))))
+    parts, scope_note = panels(interactions, None, limit=MAX_PANELS)
+    part_titles = [p.title or "" for p in parts]
+    matrices, in_matrix = matrix_charts(parts, interactions.players)
+    style, script = _asset("explanation.css"), _asset("explanation.js")
+    return _template().render(
+        title=title,
+        heading=heading if heading is not None else title,
+        subtitle=subtitle if subtitle is not None else _subtitle(interactions),
+        policy=_policy(script),
+        style=style,
+        script=script,
+        data=_embedded(_data(interactions, shown)),
+        warnings=warnings_of(interactions),
+        pictures=pictures(
+            interactions.players, layout, part_titles, [p.interactions.per_player() for p in parts]
+        ),
+        image=image_uri(layout) if isinstance(layout, ImageLayout) else "",
+        pixelated=isinstance(layout, ImageLayout) and max(layout.mask.shape) <= 128,
+        shapley=set(np.unique(interactions.kinds).tolist()) <= {"and", "or"},
+        scope_note=scope_note,
+        unit=unit_of(interactions),
+        scopes=scope_titles(interactions, terms.scopes),
+        kinds=np.unique(shown.kinds).tolist(),
+        orders=sorted(set(shown.orders.tolist())),
+        rows=_rows(interactions, shown),
+        total=len(terms),
+        players=interactions.players,
+        order_charts=order_charts(parts) if len(interactions) else [],
+        chart_kinds=np.unique(interactions.kinds).tolist(),
+        matrix_charts=matrices if has_pairs(interactions) else [],
+        in_matrix=in_matrix,
+        width=WIDTH,
+        facts=facts_of(interactions),
+    )
+
+
+def _subtitle(interactions: Interactions) -> str:
+    source = interactions.provenance
+    parts = [f"Explained output: {source.target}" if source.target else "", " and ".join(source.model)]
+    return " — ".join(p for p in parts if p)
+
+
+def _rows(interactions: Interactions, shown: PivotedTerms) -> list[Row]:
+    looks = shades(shown.scores.ravel(), largest(shown.scores), digits=4)
+    width = len(shown.scopes)
+    rows = []
+    for i, (members, kind) in enumerate(zip(shown.members, shown.kinds.tolist(), strict=True)):
+        scores = tuple(
+            look if row >= 0 else None
+            for look, row in zip(looks[i * width : (i + 1) * width], shown.rows[i], strict=True)
+        )
+        named = tuple((m, shorten(interactions.players[m], 32)) for m in members[:_NAMED])
+        says = _weights(interactions, members, int(max(shown.rows[i])))
+        rows.append(Row(i + 1, named, len(members) - len(named), says, kind, len(members), scores))
+    return rows
+
+
+def _weights(interactions: Interactions, members: tuple[int, ...], row: int) -> str:
+    """The soft memberships of a term, largest first, where the method has them."""
+    weights = interactions[row].weights
+    if weights is None:
+        return ""
+    pairs = sorted(zip(weights, members, strict=True), reverse=True)[:_NAMED]
+    return "membership: " + ", ".join(f"{shorten(interactions.players[m], 24)} {w:.3g}" for w, m in pairs)
+
+
+def _data(interactions: Interactions, shown: PivotedTerms) -> dict[str, Any]:
+    """What the script filters and sorts by; the rows stand in the order of the table."""
+    return {
+        "players": list(interactions.players),
+        "rows": [
+            {
+                "members": list(members),
+                "kind": kind,
+                "scores": [v if np.isfinite(v) else None for v in scores],
+                "present": (rows >= 0).tolist(),
+            }
+            for members, kind, scores, rows in zip(
+                shown.members, shown.kinds.tolist(), shown.scores.tolist(), shown.rows, strict=True
+            )
+        ],
+    }
+
+
+def _embedded(data: dict[str, Any]) -> Markup:
+    """JSON that can stand inside a script element: no character of it can end the element.
+
+    Everything beyond ASCII (the line separators U+2028 and U+2029 among it) is written as an escape.
+    """
+    from markupsafe import Markup
+
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def _policy(script: str) -> str:
+    """Nothing may be loaded, and only our own script may run: its hash is in the policy."""
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+@cache
+def _asset(name: str) -> Markup:
+    from markupsafe import Markup
+
+    return Markup(files("hoi_captum.views").joinpath("templates", name).read_text(encoding="utf-8").strip())
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("hoi_captum.views"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("explanation.html.j2")
