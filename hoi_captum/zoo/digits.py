@@ -31,7 +31,7 @@ TRAINING_IMAGES = 4_000
 BLANK_IMAGES = 2  # wholly black images added to every batch, with no digit more likely than another
 
 
-class DigitResNet(ResNet):
+class DigitResNet(ResNet):  # type: ignore[misc] # torchvision has no types
     """torchvision's ResNet of BasicBlocks with a 3x3 stride-1 stem, no max-pool and three stages."""
 
     def __init__(self, width: int, blocks: Sequence[int]) -> None:
@@ -50,7 +50,7 @@ class DigitResNet(ResNet):
         _initialise(self)
 
 
-class DigitVGG(VGG):
+class DigitVGG(VGG):  # type: ignore[misc]
     """torchvision's VGG with batch norm: four convolutions, average pooling to 4x4 and one hidden layer."""
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -147,7 +147,7 @@ class Recipe:
 
     @property
     def kind(self) -> str:
-        return self.config["architecture"]
+        return str(self.config["architecture"])
 
     @property
     def labels(self) -> list[str]:
@@ -204,10 +204,10 @@ def train(
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
         with tqdm(total=steps, desc=recipe.kind) as progress:
             for _ in range(recipe.epochs):
-                for index in torch.randperm(len(data)).split(recipe.batch):
+                for index in torch.split(torch.randperm(len(data)), recipe.batch):
                     loss = _loss(model, data.take(index), recipe.label_smoothing)
                     optimiser.zero_grad()
-                    loss.backward()
+                    torch.autograd.backward(loss)
                     optimiser.step()
                     schedule.step()
                     progress.update()

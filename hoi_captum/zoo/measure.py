@@ -63,7 +63,8 @@ def _text_effects(
         columns = tokenizer.convert_tokens_to_ids(list(labels))
         texts = [prompt.format(text) for text in texts]
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    full, empty = [], []
+    full: list[Tensor] = []
+    empty: list[Tensor] = []
     for start in range(0, len(order), _BATCH):
         rows = [texts[i] for i in order[start : start + _BATCH]]
         batch = tokenizer(rows, padding=True, padding_side="right", return_tensors="pt")

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from hoi_captum.errors import InputError
 from hoi_captum.zoo import reviews
+from hoi_captum.zoo.batching import by_length
 from hoi_captum.zoo.loading import quiet
 
 _PACKAGE = "all_minilm_l6_v2"
@@ -60,17 +61,19 @@ class Teacher(nn.Module):
         )
         attention = batch["attention_mask"].unsqueeze(-1)
         hidden = self.encoder(**batch).last_hidden_state * attention
-        return hidden.sum(dim=1) / attention.sum(dim=1)
+        mean: Tensor = hidden.sum(dim=1) / attention.sum(dim=1)
+        return mean
 
     def forward(self, texts: Sequence[str]) -> Tensor:
-        return self.head(self.pooled(texts)).squeeze(-1)
+        log_odds: Tensor = self.head(self.pooled(texts))
+        return log_odds.squeeze(-1)
 
     def word_vectors(self, words: Sequence[str], size: int) -> Tensor:
         """Each word read alone, reduced to ``size`` main directions and scaled like initial embeddings."""
         states = _many(self.pooled, words)
         states = states - states.mean(dim=0)
         directions = torch.linalg.svd(states, full_matrices=False).Vh[:size]
-        vectors = states @ directions.T
+        vectors: Tensor = states @ directions.T
         return _EMBEDDING_SCALE * vectors / vectors.std()
 
 
@@ -112,18 +115,22 @@ def prepare(training: Sequence[reviews.Review], seed: int, cache: Path | None = 
 
 
 def _fine_tune(teacher: Teacher, sentences: Sequence[str], gold: Tensor) -> None:
-    optimiser = torch.optim.AdamW(teacher.parameters(), lr=_LEARNING_RATE, weight_decay=0.01)
+    lengths = torch.tensor([len(sentence) for sentence in sentences])
+    # Half of MiniLM is its embeddings, which 9,600 sentences hardly move.
+    teacher.encoder.get_input_embeddings().requires_grad_(False)
+    learning = [parameter for parameter in teacher.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(learning, lr=_LEARNING_RATE, weight_decay=0.01)
     steps = _EPOCHS * -(-len(sentences) // _BATCH)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
     teacher.train()
     with tqdm(total=steps, desc="teacher learns") as progress:
         for _ in range(_EPOCHS):
-            for index in torch.randperm(len(sentences)).split(_BATCH):
+            for index in by_length(lengths, _BATCH):
                 with torch.autocast("cpu", torch.bfloat16):
                     log_odds = teacher([sentences[i] for i in index.tolist()]).float()
                 loss = functional.binary_cross_entropy_with_logits(log_odds, gold[index])
                 optimiser.zero_grad()
-                loss.backward()
+                torch.autograd.backward(loss)
                 optimiser.step()
                 schedule.step()
                 progress.update()

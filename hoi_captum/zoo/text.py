@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from hoi_captum.errors import InputError
+from hoi_captum.zoo.batching import by_length
 from hoi_captum.zoo.loading import quiet
 from hoi_captum.zoo.teacher import Lesson
 
@@ -27,7 +29,6 @@ PAD, UNKNOWN, START, END, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", 
 _GOLD_WEIGHT = 0.5  # of a true label, against 1 for the teacher's
 _LANGUAGE_WEIGHT = 0.3
 _WARM_UP = 0.06
-_POOL = 50  # batches that are sorted by length together
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def train_tokenizer(recipe: Recipe, sentences: Sequence[str]) -> Tokenizer:
     # The words of the prompt and the answers have to be tokens of their own.
     fixed = [recipe.prompt.format(label) for label in recipe.labels] * len(sentences) if recipe.prompt else []
     tokenizer.train_from_iterator([*sentences, *fixed], trainer)
-    ids = [(token, tokenizer.token_to_id(token)) for token in (START, END)]
+    ids = [(token, _id(tokenizer, token)) for token in (START, END)]
     single = f"{START} $A" if recipe.prompt else f"{START} $A {END}"
     pair = f"{START} $A $B:1" if recipe.prompt else f"{START} $A {END} $B:1 {END}:1"
     tokenizer.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=ids)
@@ -119,7 +120,7 @@ def encode(recipe: Recipe, tokenizer: Tokenizer, lesson: Lesson) -> Rows:
         texts = [recipe.prompt.format(text) for text in texts]
     encodings = tokenizer.encode_batch(texts)
     lengths = torch.tensor([len(encoding.ids) for encoding in encodings])
-    ids = torch.full((len(texts), int(lengths.max())), tokenizer.token_to_id(PAD))
+    ids = torch.full((len(texts), int(lengths.max())), _id(tokenizer, PAD))
     words = torch.full_like(ids, -1)
     for row, encoding in enumerate(encodings):
         numbers = torch.tensor([-1 if word is None else word for word in encoding.word_ids])
@@ -134,6 +135,13 @@ def encode(recipe: Recipe, tokenizer: Tokenizer, lesson: Lesson) -> Rows:
     return Rows(ids, words, lengths, target, weight, torch.arange(len(texts)) < count)
 
 
+def _id(tokenizer: Tokenizer, token: str) -> int:
+    number = tokenizer.token_to_id(token)
+    if number is None:
+        raise InputError(f"the vocabulary has no token {token!r}; it is too small")
+    return number
+
+
 def _count_words(tokenizer: Tokenizer, text: str) -> int:
     return len(set(tokenizer.encode(text, add_special_tokens=False).word_ids))
 
@@ -141,7 +149,7 @@ def _count_words(tokenizer: Tokenizer, text: str) -> int:
 # --- models -------------------------------------------------------------------------------------------------
 
 
-def build(recipe: Recipe, tokenizer: Tokenizer, lesson: Lesson) -> nn.Module:
+def build(recipe: Recipe, tokenizer: Tokenizer, lesson: Lesson) -> Any:
     """The untrained model, its token embeddings drawn from the teacher's reading of each token."""
     from transformers import BertConfig, BertForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
@@ -152,11 +160,11 @@ def build(recipe: Recipe, tokenizer: Tokenizer, lesson: Lesson) -> nn.Module:
         "num_attention_heads": recipe.heads,
         "intermediate_size": recipe.inner,
         "max_position_embeddings": LONGEST,
-        "pad_token_id": tokenizer.token_to_id(PAD),
+        "pad_token_id": _id(tokenizer, PAD),
     }
-    model: nn.Module
+    model: Any
     if recipe.kind == "llama":
-        start = tokenizer.token_to_id(START)
+        start = _id(tokenizer, START)
         rope = {"rope_type": "default", "rope_theta": 1_000.0}
         config = LlamaConfig(
             **shared, tie_word_embeddings=True, rope_parameters=rope, bos_token_id=start, eos_token_id=None
@@ -173,7 +181,7 @@ def build(recipe: Recipe, tokenizer: Tokenizer, lesson: Lesson) -> nn.Module:
     return model
 
 
-def _read_off(model: nn.Module, rows: Rows) -> tuple[Tensor, Tensor | None]:
+def _read_off(model: Any, rows: Rows) -> tuple[Tensor, Tensor | None]:
     """Logits that contain those of the labels, and a LLaMA's hidden states."""
     if model.config.model_type != "llama":
         return model(input_ids=rows.ids, attention_mask=rows.attention).logits, None
@@ -181,7 +189,7 @@ def _read_off(model: nn.Module, rows: Rows) -> tuple[Tensor, Tensor | None]:
     return model.lm_head(hidden[torch.arange(len(hidden)), rows.lengths - 1]), hidden
 
 
-def save(model: nn.Module, tokenizer: Tokenizer, recipe: Recipe, directory: Path) -> None:
+def save(model: Any, tokenizer: Tokenizer, recipe: Recipe, directory: Path) -> None:
     """Write an ordinary Hugging Face directory; weights in half precision that are loaded in float32."""
     from transformers import PreTrainedTokenizerFast
 
@@ -207,7 +215,7 @@ def save(model: nn.Module, tokenizer: Tokenizer, recipe: Recipe, directory: Path
 # --- training -----------------------------------------------------------------------------------------------
 
 
-def train(recipe: Recipe, lesson: Lesson, seed: int) -> tuple[nn.Module, Tokenizer, float]:
+def train(recipe: Recipe, lesson: Lesson, seed: int) -> tuple[Any, Tokenizer, float]:
     """Train a model on the lesson; also its tokenizer and the seconds it took, without the teacher's."""
     began = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
@@ -215,11 +223,9 @@ def train(recipe: Recipe, lesson: Lesson, seed: int) -> tuple[nn.Module, Tokeniz
         tokenizer = train_tokenizer(recipe, lesson.texts[: len(lesson.gold)])
         rows = encode(recipe, tokenizer, lesson)
         model = build(recipe, tokenizer, lesson).train()
-        columns = [0, 1]
-        if recipe.prompt:
-            columns = [tokenizer.token_to_id(label) for label in recipe.labels]
-        mask = tokenizer.token_to_id(MASK)
-        batches = [batch for _ in range(recipe.epochs) for batch in _batches(rows.lengths, recipe.batch)]
+        columns = [_id(tokenizer, label) for label in recipe.labels] if recipe.prompt else [0, 1]
+        mask = _id(tokenizer, MASK)
+        batches = [batch for _ in range(recipe.epochs) for batch in by_length(rows.lengths, recipe.batch)]
         optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, _slope(len(batches)))
         for step, index in enumerate(tqdm(batches, desc=recipe.kind)):
@@ -232,27 +238,16 @@ def train(recipe: Recipe, lesson: Lesson, seed: int) -> tuple[nn.Module, Tokeniz
                 if hidden is not None and step % 2 == 0 and whole.gold.any():
                     loss = loss + _LANGUAGE_WEIGHT * _language_loss(model, hidden, whole)
             optimiser.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             schedule.step()
     return model.eval(), tokenizer, time.perf_counter() - began
 
 
-def _slope(steps: int) -> Any:
+def _slope(steps: int) -> Callable[[int], float]:
     rise = max(1, round(_WARM_UP * steps))
     return lambda step: min((step + 1) / rise, (steps - step) / (steps - rise))
-
-
-def _batches(lengths: Tensor, size: int) -> Iterator[Tensor]:
-    """All rows in random order, those of similar length together."""
-    batches = [
-        batch
-        for pool in torch.randperm(len(lengths)).split(_POOL * size)
-        for batch in pool[lengths[pool].argsort()].split(size)
-    ]
-    for i in torch.randperm(len(batches)).tolist():
-        yield batches[i]
 
 
 def _mask(rows: Rows, recipe: Recipe, mask: int) -> Rows:
@@ -276,7 +271,7 @@ def _label_loss(logits: Tensor, columns: Sequence[int], rows: Rows) -> Tensor:
     return (rows.weight * losses).sum() / rows.weight.sum()
 
 
-def _language_loss(model: nn.Module, hidden: Tensor, rows: Rows) -> Tensor:
+def _language_loss(model: Any, hidden: Tensor, rows: Rows) -> Tensor:
     """Next-token prediction on the training sentences."""
     following = rows.attention[rows.gold, 1:].bool()
     predicted = model.lm_head(hidden[rows.gold, :-1][following]).float()

@@ -99,7 +99,7 @@ def train_text(name: str, directory: Path, seed: int, data: Path | None, cache: 
     lesson = teacher.prepare(training, seed, cache)
     model, tokenizer, seconds = text.train(recipe, lesson, seed)
     text.save(model, tokenizer, recipe, directory)
-    _write_record(name, recipe, directory, seed, seconds + lesson.seconds)
+    _write_record(name, recipe, directory, seed, seconds, lesson.seconds)
 
 
 def _reviews(data: Path | None) -> list[reviews.Review]:
@@ -107,7 +107,12 @@ def _reviews(data: Path | None) -> list[reviews.Review]:
 
 
 def _write_record(
-    name: str, recipe: digits.Recipe | text.Recipe, directory: Path, seed: int, seconds: float
+    name: str,
+    recipe: digits.Recipe | text.Recipe,
+    directory: Path,
+    seed: int,
+    seconds: float,
+    teacher_seconds: float = 0.0,
 ) -> None:
     """Measure what was stored, as anyone will load it, and write it down."""
     weights = directory / "model.safetensors"
@@ -132,7 +137,8 @@ def _write_record(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         weight_bytes=weights.stat().st_size,
         seed=seed,
-        seconds=seconds,
+        seconds=seconds + teacher_seconds,
+        teacher_seconds=teacher_seconds,
         recipe=settings,
         versions={package: importlib.metadata.version(package) for package in packages},
     ).write(directory)
