@@ -1,0 +1,115 @@
+"""Hooks that read or replace what flows through a layer, whatever it is called with.
+
+HuggingFace modules take keyword arguments and return tuples with None inside, or ModelOutputs
+(mappings). Captum's own hooks stop at these; here only the tensors count, in order, and everything
+else passes through untouched.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hoi_captum.errors import InputError
+
+TensorsHook = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...] | None]
+
+
+def tensors_in(value: Any) -> tuple[Tensor, ...]:
+    """The tensors of a layer's input or output, in order: a Tensor, a sequence, or a mapping of these."""
+    if isinstance(value, Tensor):
+        return (value,)
+    if isinstance(value, Mapping):
+        value = tuple(value.values())
+    if isinstance(value, tuple | list):
+        return tuple(t for t in value if isinstance(t, Tensor))
+    return ()
+
+
+def with_tensors(value: Any, tensors: tuple[Tensor, ...]) -> Any:
+    """``value`` with its tensors replaced, in order; its type and all else are kept."""
+    remaining = iter(tensors)
+    if isinstance(value, Tensor):
+        return next(remaining)
+    if isinstance(value, Mapping):
+        changed: Any = copy.copy(value)
+        for key, item in value.items():
+            if isinstance(item, Tensor):
+                changed[key] = next(remaining)
+        return changed
+    items = [next(remaining) if isinstance(item, Tensor) else item for item in value]
+    if isinstance(value, tuple) and hasattr(value, "_fields"):  # a named tuple takes its fields one by one
+        return type(value)(*items)
+    return type(value)(items)
+
+
+@contextmanager
+def tapped(layer: nn.Module, hook: TensorsHook, *, at_input: bool = False) -> Iterator[None]:
+    """Call ``hook`` with the tensors that leave (or enter) a layer, while the context lasts.
+
+    Args:
+        layer: any module.
+        hook: gets a tuple of tensors, the very ones that flow on (so gradients of any order can be
+            taken); a returned tuple of as many tensors replaces them.
+        at_input: tap what enters the layer, positional arguments first, then keyword arguments.
+    """
+
+    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        positional, named = tensors_in(args), tensors_in(kwargs)
+        new = hook(positional + named)
+        if new is None:
+            return None
+        split = len(positional)
+        return with_tensors(args, new[:split]), with_tensors(kwargs, new[split:])
+
+    def after(module: nn.Module, args: Any, output: Any) -> Any:
+        new = hook(tensors_in(output))
+        return None if new is None else with_tensors(output, new)
+
+    if at_input:
+        handle = layer.register_forward_pre_hook(before, with_kwargs=True)
+    else:
+        handle = layer.register_forward_hook(after)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def layer_activations(
+    forward_func: Callable[..., Any],
+    layer: nn.Module,
+    inputs: tuple[Tensor, ...],
+    additional_forward_args: tuple[Any, ...] = (),
+    *,
+    at_input: bool = False,
+) -> tuple[Tensor, ...]:
+    """Run the model once and return the tensors at a layer, detached.
+
+    Where the layer runs more than once the last call counts, as in Captum.
+
+    Raises:
+        InputError: the layer did not run, or carries no tensor.
+    """
+    seen: list[tuple[Tensor, ...]] = []
+
+    # cloned, since a later in-place operation (ReLU(inplace=True)) would change what was seen
+    def keep(tensors: tuple[Tensor, ...]) -> None:
+        seen.append(tuple(t.clone() for t in tensors))
+
+    with torch.no_grad(), tapped(layer, keep, at_input=at_input):
+        forward_func(*inputs, *additional_forward_args)
+    if not seen:
+        raise InputError(
+            f"the layer {type(layer).__name__} did not run in the forward pass; "
+            "give a module that the model calls"
+        )
+    if not seen[-1]:
+        side = "input" if at_input else "output"
+        raise InputError(f"the {side} of the layer {type(layer).__name__} holds no tensor")
+    return seen[-1]

@@ -1,0 +1,243 @@
+"""The base classes of the methods: all of Captum's argument handling, once."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from captum.attr import PerturbationAttribution
+from captum.log import log_usage
+
+from hoi_captum.core.example import PerModel
+from hoi_captum.core.games import MaskedGame
+from hoi_captum.core.interactions import Interactions
+from hoi_captum.core.mobius import shapley_values
+from hoi_captum.core.provenance import describe_model
+from hoi_captum.core.state import preserved_state
+from hoi_captum.errors import InputError
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a method, as it goes into the provenance.
+
+    Attributes:
+        target: the target argument, as given.
+        models: a description of each model.
+        started: ``time.perf_counter()`` at the start.
+    """
+
+    target: str
+    models: tuple[str, ...]
+    started: float
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+
+class GameMethod(PerturbationAttribution):
+    """Base of methods that need nothing of a model but v(T), its output with a coalition present.
+
+    A subclass says how to turn value tables into interactions (:meth:`_interactions`); arguments,
+    batches, several models, masking, counting and restoring the model are dealt with here.
+
+    Class attributes (checked at registration):
+        kinds: kinds of term that ``interact`` gives.
+        orders: lowest and highest order of a term; None = up to all players.
+        summary: one line for the table of methods.
+        several_models: whether a list of forward functions is accepted.
+    """
+
+    kinds: ClassVar[tuple[str, ...]]
+    orders: ClassVar[tuple[int, int | None]]
+    summary: ClassVar[str]
+    several_models: ClassVar[bool] = False
+
+    def __init__(self, forward_func: Callable[..., Any] | Sequence[Callable[..., Any]]) -> None:
+        is_list = isinstance(forward_func, list | tuple)
+        if is_list and not self.several_models:
+            raise InputError(f"{type(self).__name__} explains one model, got a {type(forward_func).__name__}")
+        models = list(forward_func) if isinstance(forward_func, list | tuple) else [forward_func]
+        if not models or not all(callable(f) for f in models):
+            raise InputError(
+                f"expected forward_func to be a callable{' or a list of callables' * self.several_models}, "
+                f"got {forward_func!r}"
+            )
+        super().__init__(models if is_list else forward_func)
+
+    def has_convergence_delta(self) -> bool:
+        return True
+
+    @log_usage()
+    def attribute(
+        self,
+        inputs: Any,
+        baselines: Any = None,
+        target: Any = None,
+        additional_forward_args: Any = None,
+        feature_mask: Any = None,
+        *,
+        internal_batch_size: int | None = None,
+        return_convergence_delta: bool = False,
+        show_progress: bool = False,
+    ) -> Any:
+        r"""The Shapley value of each player, given to all of its cells.
+
+        Every interaction is shared evenly among its players, which is the Shapley value of
+        v(T): the sum over players is v(all present) - v(all masked).
+
+        Args:
+            inputs (Tensor or tuple[Tensor, ...]): input, batch in dimension 0. With several models:
+                shared, or ``PerModel`` where the models' inputs differ (also all that follows).
+            baselines (scalar, Tensor, tuple of these, or None, optional): the masked state, as in
+                Captum. Default: None (0)
+            target (int, tuple, Tensor or list, optional): the output to explain, as in Captum.
+                Default: None
+            additional_forward_args (Any, optional): as in Captum. Default: None
+            feature_mask (Tensor or tuple[Tensor, ...], optional): player ids 0..n-1 of the input's
+                cells, broadcastable to the inputs; -1 marks cells that are never masked.
+                Default: None (every cell is a player)
+            internal_batch_size (int, optional): most model rows in one forward pass.
+                Default: None (chosen by the size of the inputs)
+            return_convergence_delta (bool, optional): also return the sum of the players' values
+                minus (v(all present) - v(all masked)), one number for each row. Default: False
+            show_progress (bool, optional): a progress bar on stderr, in model rows. Default: False
+
+        Returns:
+            *Tensor* or *tuple[Tensor, ...]* of **attributions**: shaped like the inputs, in the
+            unit of the output; ``PerModel`` of these where the method was made for a list of
+            models. With ``return_convergence_delta`` a pair (attributions, delta), delta (B,).
+
+        Raises:
+            InputError: arguments that do not fit (its subclasses say which).
+            ModelOutputError: an output of the wrong shape or a non-finite value.
+
+        Examples::
+
+            >>> # two interacting features
+            >>> method = GeneralizableAndOr(lambda x: x[:, 0] * x[:, 1])
+            >>> method.attribute(torch.tensor([[2.0, 3.0]]))
+            tensor([[3., 3.]])
+        """
+        with preserved_state(*self._models()):
+            games = self._games(
+                inputs,
+                baselines,
+                target,
+                additional_forward_args,
+                feature_mask,
+                internal_batch_size,
+                show_progress,
+            )
+            tables = [game.table() for game in games]
+        shares = [shapley_values(table) for table in tables]
+        cells = [g.players.spread(s, g.inputs) for g, s in zip(games, shares, strict=True)]
+        given = inputs if isinstance(inputs, PerModel) else PerModel(*[inputs] * len(games))
+        attributions = self._per_model(
+            [c if isinstance(x, tuple) else c[0] for c, x in zip(cells, given, strict=True)]
+        )
+        if not return_convergence_delta:
+            return attributions
+        deltas = [s.sum(-1) - (t[:, -1] - t[:, 0]) for s, t in zip(shares, tables, strict=True)]
+        return attributions, self._per_model(deltas)
+
+    @log_usage()
+    def interact(
+        self,
+        inputs: Any,
+        baselines: Any = None,
+        target: Any = None,
+        additional_forward_args: Any = None,
+        feature_mask: Any = None,
+        *,
+        internal_batch_size: int | None = None,
+        show_progress: bool = False,
+    ) -> list[Any]:
+        r"""The interactions of each row.
+
+        Args:
+            inputs, baselines, target, additional_forward_args, feature_mask, internal_batch_size,
+                show_progress: as in :meth:`attribute`.
+
+        Returns:
+            *list[Interactions]*, one for each row of the batch.
+
+        Raises:
+            InputError, ModelOutputError: as :meth:`attribute`.
+
+        Examples::
+
+            >>> method = GeneralizableAndOr(lambda x: x[:, 0] * x[:, 1])
+            >>> method.interact(torch.tensor([[2.0, 3.0]]))[0].top(1)[0].score
+            6.0
+        """
+        call = Call(str(target), tuple(describe_model(f) for f in self._models()), time.perf_counter())
+        with preserved_state(*self._models()):
+            games = self._games(
+                inputs,
+                baselines,
+                target,
+                additional_forward_args,
+                feature_mask,
+                internal_batch_size,
+                show_progress,
+            )
+            return list(self._interactions(games, call, show_progress))
+
+    @abstractmethod
+    def _check(self, games: list[MaskedGame]) -> None:
+        """Refuse games that the method cannot solve, before any pass is spent."""
+
+    @abstractmethod
+    def _interactions(
+        self, games: list[MaskedGame], call: Call, show_progress: bool
+    ) -> Sequence[Interactions]:
+        """Interactions of each row; ``games`` has one entry for each model."""
+
+    def _models(self) -> list[Callable[..., Any]]:
+        # read late: Captum's wrappers copy an instance and replace its forward_func
+        return self.forward_func if isinstance(self.forward_func, list) else [self.forward_func]
+
+    def _per_model(self, items: list[Any]) -> Any:
+        return PerModel(*items) if isinstance(self.forward_func, list) else items[0]
+
+    def _games(
+        self,
+        inputs: Any,
+        baselines: Any,
+        target: Any,
+        additional_forward_args: Any,
+        feature_mask: Any,
+        internal_batch_size: int | None,
+        show_progress: bool,
+    ) -> list[MaskedGame]:
+        models = self._models()
+        arguments = [inputs, baselines, target, additional_forward_args, feature_mask]
+        for name, value in zip(
+            ("inputs", "baselines", "target", "additional_forward_args", "feature_mask"),
+            arguments,
+            strict=True,
+        ):
+            if isinstance(value, PerModel) and len(value) != len(models):
+                raise InputError(f"expected PerModel {name} for {len(models)} models, got {len(value)}")
+        games = [
+            MaskedGame(
+                model,
+                *(a[i] if isinstance(a, PerModel) else a for a in arguments),
+                internal_batch_size=internal_batch_size,
+                show_progress=show_progress,
+                label=f"model {i + 1} of {len(models)}" if len(models) > 1 else "masked passes",
+            )
+            for i, model in enumerate(models)
+        ]
+        sizes = [(g.n_players, g.n_examples) for g in games]
+        if len(set(sizes)) > 1:
+            raise InputError(
+                "the models must have the same players and batch, got "
+                + ", ".join(f"model {i}: {n} players, {b} rows" for i, (n, b) in enumerate(sizes))
+            )
+        self._check(games)
+        return games

@@ -1,0 +1,42 @@
+"""Checks of constructor options: one clear message each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from numbers import Real
+
+from hoi_captum.errors import OptionError
+
+
+def check_number(name: str, value: object, *, low: float = -math.inf, high: float = math.inf) -> float:
+    """A real number in [low, high].
+
+    Raises:
+        OptionError: anything else (NaN and booleans included).
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not low <= float(value) <= high:
+        raise OptionError(f"expected {name} to be a number in [{low:g}, {high:g}], got {value!r}")
+    return float(value)
+
+
+def check_count(name: str, value: object, *, low: int = 1) -> int:
+    """An integer of at least ``low``.
+
+    Raises:
+        OptionError: anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise OptionError(f"expected {name} to be an int >= {low}, got {value!r}")
+    return value
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> str:
+    """One of the given names.
+
+    Raises:
+        OptionError: anything else.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise OptionError(f"expected {name} to be one of {', '.join(choices)}; got {value!r}")
+    return value

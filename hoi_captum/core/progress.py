@@ -1,0 +1,14 @@
+"""Progress of long work, on stderr."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+
+def progress_bar(label: str, total: int, unit: str, show: bool) -> tqdm[Any]:
+    """A bar with rate and remaining time on stderr; as a context it is closed (and wiped) at the end."""
+    # stderr is looked up now, so that a redirected one is used
+    return tqdm(desc=label, total=total, unit=f" {unit}s", file=sys.stderr, leave=False, disable=not show)
