@@ -38,7 +38,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Chart:
-    """One chart of one scope: marks, labels (x, y, text), the height of the drawing, the size of its letters."""
+    """One chart of one scope: marks, labels (x, y, text), the drawing's height, its letters' size."""
 
     title: str
     marks: tuple[Mark, ...]

@@ -34,7 +34,7 @@ _NAMED = 12  # players of a row that are named; the rest are counted
 
 @dataclass(frozen=True)
 class Row:
-    """A set of players as the page lists it; ``scores`` has one entry for each scope, None where it has none."""
+    """A set of players as the page lists it: a score for each scope, None where it has none."""
 
     rank: int
     members: tuple[tuple[int, str], ...]
@@ -93,7 +93,7 @@ def render_page(
     part_titles = [p.title or "" for p in parts]
     matrices, in_matrix = matrix_charts(parts, interactions.players)
     style, script = _asset("explanation.css"), _asset("explanation.js")
-    return _template().render(
+    page = _template().render(
         title=title,
         heading=heading if heading is not None else title,
         subtitle=subtitle if subtitle is not None else _subtitle(interactions),
@@ -123,6 +123,8 @@ def render_page(
         width=WIDTH,
         facts=facts_of(interactions),
     )
+    # half of a surrogate pair in a name cannot be written to any file
+    return page.encode("utf-8", "replace").decode("utf-8")
 
 
 def _subtitle(interactions: Interactions) -> str:

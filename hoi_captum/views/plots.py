@@ -85,10 +85,10 @@ def matrix_plot(
         bar = figure.colorbar(image, ax=axes, shrink=0.75, aspect=30, pad=0.02)
         bar.set_label(unit_of(interactions), parse_math=False)
         bar.outline.set_visible(False)
-    what = "pairs, with higher orders shared out among them" if spread else "pairs"
-    return finish(
-        figure, title, "; ".join(filter(None, [f"off the diagonal: {what}; diagonal: single players", note]))
-    )
+    said = ["off the diagonal: pairs" + (", higher orders shared out among them" if spread else "")]
+    said += ["diagonal: single players"]
+    said += ["kinds are added"] if len(np.unique(interactions.kinds)) > 1 else []
+    return finish(figure, title, "; ".join(filter(None, [*said, note])))
 
 
 def _name_players(ax: Axes, players: tuple[str, ...], room: float) -> None:

@@ -78,7 +78,7 @@ def interaction_table(
         share = abs(strongest) / scale if scale else 0.0
         table.add_row(
             str(rank),
-            Text(join_names(interactions.players, members)),
+            Text(join_names(interactions.players, members, width=40)),
             Text(str(kind)),
             str(len(members)),
             *(

@@ -123,6 +123,7 @@
     filter();
   }
 
+  // (a control of the form named "reset" would hide the form's own method)
   function reset() {
     byId("tools").reset();
     wanted.clear();
@@ -218,7 +219,7 @@
   document.querySelectorAll("th[data-sort]").forEach(wireHeader);
   for (const id of ["search", "kind", "order", "scope", "least"]) byId(id)?.addEventListener("input", filter);
   byId("tools").addEventListener("submit", (event) => event.preventDefault());
-  byId("reset").addEventListener("click", reset);
+  byId("clear").addEventListener("click", reset);
   byId("more").addEventListener("click", () => {
     shown += PAGE;
     draw();
