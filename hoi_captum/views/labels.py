@@ -73,6 +73,6 @@ def format_score(value: float, decimals: int | None, *, minus: str = MINUS) -> s
     if not math.isfinite(value):
         return "not finite"
     text = f"{value:+.2e}" if decimals is None else f"{value:+.{decimals}f}"
-    if float(text) == 0:
-        text = text[1:] if value == 0 else text  # a rounded score keeps its sign
+    if value == 0:
+        text = text[1:]  # but a small score that is rounded to zero keeps its sign
     return text.replace("-", minus)

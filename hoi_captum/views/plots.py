@@ -166,7 +166,7 @@ def by_order_plot(
     ends = [v for s in sums for pair in s.values() for v in pair]
     low, high = min([0.0, *ends]), max([0.0, *ends])
     margin = 0.12 * (high - low) or 1.0
-    slot = 0.8 / max(len(marks), 1)
+    slot = min(0.8 / max(len(marks), 1), 0.5)
     decimals = decimals_for(max(high, -low))
     for panel, totals, ax in zip(parts, sums, axes, strict=True):
         title_axes(ax, panel, width=40)
