@@ -212,7 +212,6 @@ def image_figure(
             outlier_perc=float(np.clip(outlier_perc, 1e-6, 99.0)),
             cmap=colours,
             alpha_overlay=alpha_overlay,
-            show_colorbar=show_colorbar and method in ("heat_map", "blended_heat_map"),
             use_pyplot=False,
         )
     else:
@@ -220,6 +219,12 @@ def image_figure(
         _draw_neutral(ax, image, method, colours, (-1 if sign == "all" else 0, 1), alpha_overlay)
     if method == "blended_heat_map":
         ax.images[0].set_clim(0, 255)  # Captum stretches the greys of a pale image to black and white
+    if show_colorbar and method in ("heat_map", "blended_heat_map"):
+        # not Captum's own, whose numbers fall off the figure
+        bar = figure.colorbar(ax.images[-1], ax=ax, orientation="horizontal", aspect=40, pad=0.02)
+        what = {"negative": "size of negative values", "absolute_value": "absolute value"}.get(sign, "value")
+        bar.set_label(f"relative {what} (1: the strongest)", fontsize=9)
+        bar.outline.set_visible(False)
     if title:
         ax.set_title(shorten(title, 70), color=INK, parse_math=False)
     if notes:

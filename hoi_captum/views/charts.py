@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.views.inputs import shades
-from hoi_captum.views.labels import decimals_for, format_score, largest, shorten
+from hoi_captum.views.labels import decimals_for, few_decimals, format_score, largest, shorten
 from hoi_captum.views.panels import Panel
 from hoi_captum.views.plots import order_sums
 
@@ -80,7 +80,7 @@ def order_charts(parts: Sequence[Panel]) -> list[Chart]:
                         level=1.0,
                         says=f"order {order}, {kind}: {text}",
                         # numbers need room; the longest bar has its number always, as the scale of the others
-                        text=format_score(value, _short(decimals))
+                        text=format_score(value, few_decimals(max(high, -low)))
                         if height > 0.5 and (bar >= 26 or value in ends)
                         else "",
                         text_y=round(zero - height - 4 if value > 0 else zero + height + 11, 2),
@@ -92,10 +92,6 @@ def order_charts(parts: Sequence[Panel]) -> list[Chart]:
         )
         charts.append(Chart(panel.title or "", tuple(marks), across, (), round(zero, 2), _BARS + 70.0))
     return charts
-
-
-def _short(decimals: int | None) -> int | None:
-    return None if decimals is None else min(decimals, 2)
 
 
 def matrix_charts(parts: Sequence[Panel], players: tuple[str, ...]) -> tuple[list[Chart], int]:

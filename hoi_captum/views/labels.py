@@ -68,6 +68,12 @@ def decimals_for(scale: float) -> int | None:
     return None if decimals > 6 or scale >= 1e7 else max(decimals, 0)
 
 
+def few_decimals(scale: float) -> int | None:
+    """Decimals where room is short: two digits of ``scale``, but as usual for numbers of 0.1 and more."""
+    decimals = decimals_for(scale)
+    return None if decimals is None else max(decimals - 1, min(decimals, 2))
+
+
 def format_score(value: float, decimals: int | None, *, minus: str = MINUS) -> str:
     """A score with its sign; zero has none, since it has no direction."""
     if not math.isfinite(value):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hoi_captum.core.example import ImageLayout, Layout, TextLayout
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.views.arcs import arc_plot
-from hoi_captum.views.labels import decimals_for, format_score, largest, shorten, unit_of
+from hoi_captum.views.labels import few_decimals, format_score, largest, shorten, unit_of
 from hoi_captum.views.network import network_plot
 from hoi_captum.views.palette import FAINT, INK, NEGATIVE, NEUTRAL, POSITIVE, diverging
 from hoi_captum.views.panels import draw_empty, finish, grid, hatches, legend, panels, title_axes
@@ -109,7 +109,9 @@ def _name_players(ax: Axes, players: tuple[str, ...], room: float) -> None:
 
 
 def _annotate(ax: Axes, matrix: NDArray[np.float64], scale: float) -> None:
-    decimals = min(decimals_for(scale) or 2, 2)
+    decimals = few_decimals(scale)
+    if decimals is None or decimals > 3:  # too long for a cell
+        return
     for (row, column), value in np.ndenumerate(matrix):
         if np.isfinite(value) and abs(value) >= 0.5 * 10.0**-decimals:
             ax.text(
@@ -167,7 +169,7 @@ def by_order_plot(
     low, high = min([0.0, *ends]), max([0.0, *ends])
     margin = 0.12 * (high - low) or 1.0
     slot = min(0.8 / max(len(marks), 1), 0.5)
-    decimals = decimals_for(max(high, -low))
+    decimals = few_decimals(max(high, -low))
     for panel, totals, ax in zip(parts, sums, axes, strict=True):
         title_axes(ax, panel, width=40)
         ax.axhline(0, color=INK, lw=1)
@@ -191,7 +193,7 @@ def by_order_plot(
                 ax.bar(at, value, slot * 0.92, color=colour, hatch=marks[kind], edgecolor="white", lw=0)
                 if numbered and value:
                     ax.annotate(
-                        format_score(value, None if decimals is None else min(decimals, 2)),
+                        format_score(value, decimals),
                         (at, value),
                         xytext=(0, 3 if value > 0 else -3),
                         textcoords="offset points",

@@ -192,6 +192,16 @@ def test_a_normalised_image_is_stretched_and_the_figure_says_so(digit):
     assert "stretched" in note(figure)
 
 
+@pytest.mark.parametrize("method", ["heat_map", "blended_heat_map"])
+def test_the_colour_bar_stands_inside_the_figure(digit, method):
+    figure = views.image_figure(np.arange(9) - 4.0, digit[1], method=method, sign="negative")
+    pixels(figure)
+    bar = figure.axes[1]
+    assert bar.get_xlabel() == "relative size of negative values (1: the strongest)"
+    assert bar.get_tightbbox().y0 >= 0
+    assert len(views.image_figure(np.ones(9), digit[1], method=method, show_colorbar=False).axes) == 1
+
+
 def test_titles_are_literal_and_pyplot_stays_untouched(digit):
     from matplotlib import pyplot
 

@@ -5,7 +5,14 @@ import pytest
 from hoi_captum.core.example import TextLayout
 from hoi_captum.core.interactions import Interactions, Term
 from hoi_captum.core.provenance import Provenance
-from hoi_captum.views.labels import decimals_for, format_score, join_names, scope_titles, shorten
+from hoi_captum.views.labels import (
+    decimals_for,
+    few_decimals,
+    format_score,
+    join_names,
+    scope_titles,
+    shorten,
+)
 from hoi_captum.views.words import words_of
 
 
@@ -52,6 +59,13 @@ def test_long_groups_are_counted():
 )  # fmt: skip
 def test_scores_show_three_digits_and_their_sign(scale, value, text):
     assert format_score(value, decimals_for(scale)) == text
+
+
+@pytest.mark.parametrize(
+    ("scale", "decimals"), [(250, 0), (1.4, 2), (0.5, 2), (0.03, 3), (0.003, 4), (1e-9, None)]
+)
+def test_decimals_where_room_is_short(scale, decimals):
+    assert few_decimals(scale) == decimals
 
 
 def test_scopes_are_called_by_their_models():
