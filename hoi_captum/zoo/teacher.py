@@ -109,7 +109,7 @@ def prepare(training: Sequence[reviews.Review], seed: int, cache: Path | None = 
         seconds = time.perf_counter() - began
         if cached is not None:
             cached.parent.mkdir(parents=True, exist_ok=True)
-            extra = {"log_odds": log_odds, "seconds": torch.tensor(seconds)}
+            extra = {"log_odds": log_odds, "seconds": torch.tensor(seconds, dtype=torch.float64)}
             save_file({**teacher.state_dict(), **extra}, cached)
     return Lesson(texts, gold, log_odds.sigmoid(), teacher, seconds)
 
