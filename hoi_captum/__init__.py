@@ -1,1 +1,79 @@
-"""hoi_captum."""
+"""Higher-order interactions for Captum: which words, patches or neurons act together.
+
+Public names only; each is loaded when it is first used, so that importing the package loads neither
+plugins nor transformers nor torchvision.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hoi_captum import errors, views, zoo
+    from hoi_captum.core.example import Example, PerModel
+    from hoi_captum.core.interactions import Interactions, Term
+    from hoi_captum.core.provenance import Provenance
+    from hoi_captum.explanation import Explanation, explain
+    from hoi_captum.hookspecs import API_VERSION, hookimpl
+    from hoi_captum.inputs import adapt, image_example, tabular_example, text_example
+    from hoi_captum.methods.and_or import GeneralizableAndOr
+    from hoi_captum.registry import get_method, methods, plugins
+
+_HOMES = {
+    "API_VERSION": "hookspecs",
+    "Example": "core.example",
+    "Explanation": "explanation",
+    "GeneralizableAndOr": "methods.and_or",
+    "Interactions": "core.interactions",
+    "PerModel": "core.example",
+    "Provenance": "core.provenance",
+    "Term": "core.interactions",
+    "adapt": "inputs",
+    "explain": "explanation",
+    "get_method": "registry",
+    "hookimpl": "hookspecs",
+    "image_example": "inputs",
+    "methods": "registry",
+    "plugins": "registry",
+    "tabular_example": "inputs",
+    "text_example": "inputs",
+}
+_MODULES = ("errors", "views", "zoo")
+
+__all__ = [
+    "API_VERSION",
+    "Example",
+    "Explanation",
+    "GeneralizableAndOr",
+    "Interactions",
+    "PerModel",
+    "Provenance",
+    "Term",
+    "adapt",
+    "errors",
+    "explain",
+    "get_method",
+    "hookimpl",
+    "image_example",
+    "methods",
+    "plugins",
+    "tabular_example",
+    "text_example",
+    "views",
+    "zoo",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    if name in _HOMES:
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value  # found at once the next time
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -267,6 +267,16 @@ class Interactions:
             keep &= np.isin(np.arange(len(self)), owner[self.members == player])
         return self.take(np.nonzero(keep)[0])
 
+    def with_players(self, names: Sequence[str]) -> Self:
+        """The same table with other names for the players."""
+        if len(names) != len(self.players):
+            raise InputError(f"expected {len(self.players)} names, one for each player, got {len(names)}")
+        return replace(self, players=tuple(names))
+
+    def with_provenance(self, **changes: Any) -> Self:
+        """The same table with some fields of its provenance changed."""
+        return replace(self, provenance=replace(self.provenance, **changes))
+
     # ---------------------------------------------------------------- summaries
     def _per_scope(self) -> float:
         return 1.0 / len(self.scope_names)

@@ -4,38 +4,55 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from captum.attr import PerturbationAttribution
 from captum.log import log_usage
+from torch import Tensor
 
 from hoi_captum.core.example import PerModel
 from hoi_captum.core.games import MaskedGame
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.mobius import shapley_values
-from hoi_captum.core.provenance import describe_model
+from hoi_captum.core.provenance import Provenance, describe_model
 from hoi_captum.core.state import preserved_state
 from hoi_captum.errors import InputError
 
+_ARGUMENTS = ("inputs", "baselines", "target", "additional_forward_args", "feature_mask")
+
 
 @dataclass(frozen=True)
-class Call:
-    """One call of a method, as it goes into the provenance.
+class ValueTables:
+    """The models' values for all coalitions, and how they came about.
 
     Attributes:
-        target: the target argument, as given.
+        games: one for each model.
+        values: v, (B, m, 2^n) float64.
         models: a description of each model.
-        started: ``time.perf_counter()`` at the start.
+        target: the target argument, as text.
+        started: ``time.perf_counter()`` when the call began.
     """
 
-    target: str
+    games: tuple[MaskedGame, ...]
+    values: Tensor
     models: tuple[str, ...]
+    target: str
     started: float
 
-    def seconds(self) -> float:
-        return time.perf_counter() - self.started
+    def provenance(self, method: str, options: Mapping[str, Any], details: Mapping[str, Any]) -> Provenance:
+        """The provenance of one row's result."""
+        return Provenance(
+            method=method,
+            options=options,
+            target=self.target,
+            model=self.models,
+            forward_passes=sum(game.forward_passes for game in self.games) // len(self.values),
+            seconds=time.perf_counter() - self.started,
+            details=details,
+        )
 
 
 class GameMethod(PerturbationAttribution):
@@ -122,27 +139,10 @@ class GameMethod(PerturbationAttribution):
             >>> method.attribute(torch.tensor([[2.0, 3.0]]))
             tensor([[3., 3.]])
         """
-        with preserved_state(*self._models()):
-            games = self._games(
-                inputs,
-                baselines,
-                target,
-                additional_forward_args,
-                feature_mask,
-                internal_batch_size,
-                show_progress,
-            )
-            tables = [game.table() for game in games]
-        shares = [shapley_values(table) for table in tables]
-        cells = [g.players.spread(s, g.inputs) for g, s in zip(games, shares, strict=True)]
-        given = inputs if isinstance(inputs, PerModel) else PerModel(*[inputs] * len(games))
-        attributions = self._per_model(
-            [c if isinstance(x, tuple) else c[0] for c, x in zip(cells, given, strict=True)]
-        )
-        if not return_convergence_delta:
-            return attributions
-        deltas = [s.sum(-1) - (t[:, -1] - t[:, 0]) for s, t in zip(shares, tables, strict=True)]
-        return attributions, self._per_model(deltas)
+        arguments = (inputs, baselines, target, additional_forward_args, feature_mask)
+        tables = self._tables(arguments, internal_batch_size, show_progress)
+        attributions, deltas = self._attributions(tables, inputs)
+        return (attributions, deltas) if return_convergence_delta else attributions
 
     @log_usage()
     def interact(
@@ -174,28 +174,57 @@ class GameMethod(PerturbationAttribution):
             >>> method.interact(torch.tensor([[2.0, 3.0]]))[0].top(1)[0].score
             6.0
         """
-        call = Call(str(target), tuple(describe_model(f) for f in self._models()), time.perf_counter())
-        with preserved_state(*self._models()):
-            games = self._games(
-                inputs,
-                baselines,
-                target,
-                additional_forward_args,
-                feature_mask,
-                internal_batch_size,
-                show_progress,
-            )
-            return list(self._interactions(games, call, show_progress))
+        arguments = (inputs, baselines, target, additional_forward_args, feature_mask)
+        tables = self._tables(arguments, internal_batch_size, show_progress)
+        return list(self._interactions(tables, show_progress))
+
+    @log_usage()
+    def attribute_and_interact(
+        self,
+        inputs: Any,
+        baselines: Any = None,
+        target: Any = None,
+        additional_forward_args: Any = None,
+        feature_mask: Any = None,
+        *,
+        internal_batch_size: int | None = None,
+        show_progress: bool = False,
+    ) -> tuple[Any, list[Any]]:
+        r"""Both answers from one evaluation of the coalitions: what :meth:`attribute` and
+        :meth:`interact` would give, at half the passes.
+
+        Args:
+            inputs, baselines, target, additional_forward_args, feature_mask, internal_batch_size,
+                show_progress: as in :meth:`attribute`.
+
+        Returns:
+            *tuple* of the **attributions** and the *list[Interactions]*.
+
+        Raises:
+            InputError, ModelOutputError: as :meth:`attribute`.
+        """
+        arguments = (inputs, baselines, target, additional_forward_args, feature_mask)
+        tables = self._tables(arguments, internal_batch_size, show_progress)
+        return self._attributions(tables, inputs)[0], list(self._interactions(tables, show_progress))
 
     @abstractmethod
     def _check(self, games: list[MaskedGame]) -> None:
         """Refuse games that the method cannot solve, before any pass is spent."""
 
     @abstractmethod
-    def _interactions(
-        self, games: list[MaskedGame], call: Call, show_progress: bool
-    ) -> Sequence[Interactions]:
-        """Interactions of each row; ``games`` has one entry for each model."""
+    def _interactions(self, tables: ValueTables, show_progress: bool) -> Sequence[Interactions]:
+        """Interactions of each row."""
+
+    def _attributions(self, tables: ValueTables, inputs: Any) -> tuple[Any, Any]:
+        """Shapley values on the inputs' cells, and the convergence deltas."""
+        shares = shapley_values(tables.values)  # (B, m, n)
+        deltas = shares.sum(-1) - (tables.values[..., -1] - tables.values[..., 0])
+        given = inputs if isinstance(inputs, PerModel) else PerModel(*[inputs] * len(tables.games))
+        attributions = []
+        for i, (game, x) in enumerate(zip(tables.games, given, strict=True)):
+            cells = game.players.spread(shares[:, i], game.inputs)
+            attributions.append(cells if isinstance(x, tuple) else cells[0])
+        return self._per_model(attributions), self._per_model(list(deltas.unbind(1)))
 
     def _models(self) -> list[Callable[..., Any]]:
         # read late: Captum's wrappers copy an instance and replace its forward_func
@@ -204,23 +233,28 @@ class GameMethod(PerturbationAttribution):
     def _per_model(self, items: list[Any]) -> Any:
         return PerModel(*items) if isinstance(self.forward_func, list) else items[0]
 
+    def _tables(
+        self, arguments: tuple[Any, ...], internal_batch_size: int | None, show_progress: bool
+    ) -> ValueTables:
+        """Evaluate all coalitions of all rows with all models."""
+        started, models = time.perf_counter(), self._models()
+        with preserved_state(*models):
+            games = self._games(arguments, internal_batch_size, show_progress)
+            self._check(games)
+            values = torch.stack([game.table() for game in games], dim=1)
+        return ValueTables(
+            games=tuple(games),
+            values=values,
+            models=tuple(describe_model(f) for f in models),
+            target=str(arguments[2]),
+            started=started,
+        )
+
     def _games(
-        self,
-        inputs: Any,
-        baselines: Any,
-        target: Any,
-        additional_forward_args: Any,
-        feature_mask: Any,
-        internal_batch_size: int | None,
-        show_progress: bool,
+        self, arguments: tuple[Any, ...], internal_batch_size: int | None, show_progress: bool
     ) -> list[MaskedGame]:
         models = self._models()
-        arguments = [inputs, baselines, target, additional_forward_args, feature_mask]
-        for name, value in zip(
-            ("inputs", "baselines", "target", "additional_forward_args", "feature_mask"),
-            arguments,
-            strict=True,
-        ):
+        for name, value in zip(_ARGUMENTS, arguments, strict=True):
             if isinstance(value, PerModel) and len(value) != len(models):
                 raise InputError(f"expected PerModel {name} for {len(models)} models, got {len(value)}")
         games = [
@@ -239,5 +273,4 @@ class GameMethod(PerturbationAttribution):
                 "the models must have the same players and batch, got "
                 + ", ".join(f"model {i}: {n} players, {b} rows" for i, (n, b) in enumerate(sizes))
             )
-        self._check(games)
         return games

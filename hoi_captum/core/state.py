@@ -46,6 +46,21 @@ def preserved_state(*forward_funcs: Any) -> Iterator[None]:
 
 
 @contextmanager
+def single_thread() -> Iterator[None]:
+    """One thread for torch's own loops while the context lasts.
+
+    For long runs of small operations: waiting for other threads costs more than they save, and where
+    other programs keep the cores busy it costs a hundred times more.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
 def evaluation_mode(*models: nn.Module) -> Iterator[None]:
     """Dropout and batch statistics off for the duration; every module's own flag back afterwards."""
     with preserved_state(*models):

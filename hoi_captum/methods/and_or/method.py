@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from hoi_captum.core.games import MaskedGame
-from hoi_captum.core.method import Call, GameMethod
+from hoi_captum.core.method import GameMethod, ValueTables
 from hoi_captum.core.mobius import player_count
 from hoi_captum.core.options import check_choice, check_count, check_number
 from hoi_captum.core.progress import progress_bar
 from hoi_captum.core.provenance import Provenance
-from hoi_captum.errors import ConvergenceWarning, RoughnessWarning
+from hoi_captum.core.state import single_thread
+from hoi_captum.errors import ConvergenceWarning, HoiWarning, RoughnessWarning
 from hoi_captum.methods.and_or.extraction import SOLVERS, Extraction, Settings, extract
 from hoi_captum.methods.and_or.result import AndOrInteractions
 
@@ -111,30 +111,21 @@ class GeneralizableAndOr(GameMethod):
     def _check(self, games: list[MaskedGame]) -> None:
         games[0].check_table_size(self.max_players)
 
-    def _interactions(
-        self, games: list[MaskedGame], call: Call, show_progress: bool
-    ) -> Sequence[AndOrInteractions]:
-        tables = torch.stack([game.table() for game in games], dim=1)  # (B, m, 2^n)
-        passes = sum(game.forward_passes for game in games)
+    def _interactions(self, tables: ValueTables, show_progress: bool) -> Sequence[AndOrInteractions]:
         results = []
-        for table in tables:
+        for table in tables.values:
             found = self._extract(table - table[:, :1], show_progress)
-            self._warn(found.details)
-            provenance = Provenance(
-                method="generalizable-and-or",
-                options=self.options(),
-                target=call.target,
-                model=call.models,
-                forward_passes=passes // len(tables),
-                seconds=call.seconds(),
-                details=found.details,
-            )
+            messages = self._warnings(found.details)
+            for category, message in messages:
+                warnings.warn(message, category, stacklevel=4)
+            details = found.details | {"warnings": [message for _, message in messages]}
+            provenance = tables.provenance("generalizable-and-or", self.options(), details)
             results.append(self._result(table, found, provenance))
         return results
 
     def _extract(self, values: Tensor, show_progress: bool) -> Extraction:
         limit = self.settings.iterations(player_count(values))
-        with progress_bar("solving", limit, "iteration", show_progress) as bar:
+        with single_thread(), progress_bar("solving", limit, "iteration", show_progress) as bar:
             return extract(values, self.settings, on_check=lambda iteration: bar.update(iteration - bar.n))
 
     def _result(self, table: Tensor, found: Extraction, provenance: Provenance) -> AndOrInteractions:
@@ -158,21 +149,21 @@ class GeneralizableAndOr(GameMethod):
             },
         )
 
-    def _warn(self, details: dict[str, Any]) -> None:
+    def _warnings(self, details: dict[str, Any]) -> list[tuple[type[HoiWarning], str]]:
+        found: list[tuple[type[HoiWarning], str]] = []
         if self.settings.solver == "admm" and not details["converged"]:
-            warnings.warn(
+            message = (
                 f"the solver stopped after {details['iterations']} iterations with a gap of "
                 f"{details['gap']:.1e} and {details['violation']:.1e} of the error bound violated; raise "
-                "max_iterations, or tolerance if that is good enough",
-                ConvergenceWarning,
-                stacklevel=5,
+                "max_iterations, or tolerance if that is good enough"
             )
+            found.append((ConvergenceWarning, message))
         worst = max(details["roughness"])
         if worst > _ROUGH:
-            warnings.warn(
+            message = (
                 f"roughness {worst:.3g}: the plain interactions are together {worst:.3g} times as large as "
                 "v(N) - v(empty), so masking itself disturbs the model; try another baseline, a contrast of "
-                "two targets, or fewer and larger players",
-                RoughnessWarning,
-                stacklevel=5,
+                "two targets, or fewer and larger players"
             )
+            found.append((RoughnessWarning, message))
+        return found

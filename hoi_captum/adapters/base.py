@@ -1,0 +1,153 @@
+"""The base class of adapters: a model of some family under one interface."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from hoi_captum.adapters.outputs import Output, as_output, find_label
+from hoi_captum.core.example import Example
+from hoi_captum.errors import TargetError
+
+Label = str | int
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is explained: a forward function and the column of its output.
+
+    Attributes:
+        forward_func: gives (rows, columns) or (rows,).
+        target: Captum's ``target``; None where the output is one number for each row.
+        label: in words: ``positive``, ``Paris - London``.
+    """
+
+    forward_func: Forward
+    target: int | None
+    label: str
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A forward function made of a model's scores and an output function.
+
+    Attributes:
+        scores: inputs -> (rows, columns).
+        output: (rows, columns) -> (rows, columns) or (rows,).
+        description: for the provenance.
+    """
+
+    scores: Callable[..., Tensor]
+    output: Callable[[Tensor], Tensor]
+    description: str
+
+    def __call__(self, *inputs: Any) -> Tensor:
+        # scores of half-precision models are compared in float32: interactions are small differences
+        return self.output(self.scores(*inputs).float())
+
+
+class Adapter(ABC):
+    """A model of some family: how to run it, how to make inputs with players, what its outputs mean.
+
+    Args:
+        model: the module.
+        tokenizer: of a text model.
+        transforms: of an image model: PIL image -> (C, H, W).
+        labels: names of the output's columns. Default: the model's own, or their numbers
+        output: ``log_odds`` (default), ``logit``, ``log_prob``, ``prob`` or a function of the scores
+            (rows, columns).
+        name: what results call the model. Default: its class
+    """
+
+    family: ClassVar[str]
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        tokenizer: Any = None,
+        transforms: Callable[[Any], Tensor] | None = None,
+        labels: Sequence[str] | None = None,
+        output: Output = "log_odds",
+        name: str | None = None,
+    ) -> None:
+        # a family's models have attributes of their own, which no common type knows
+        self.model: Any = model
+        self.tokenizer = tokenizer
+        self.transforms = transforms
+        self.labels = tuple(labels or ())
+        self.name = name or type(model).__name__
+        self.output = as_output(output)
+
+    # ---------------------------------------------------------------- what a family provides
+    @classmethod
+    @abstractmethod
+    def accepts(cls, model: nn.Module, *, tokenizer: Any, transforms: Any) -> bool:
+        """Whether the model is of this family."""
+
+    @abstractmethod
+    def scores(self, *inputs: Any) -> Tensor:
+        """The model's scores before any normalisation, (rows, columns)."""
+
+    @abstractmethod
+    def example(self, *args: Any, **options: Any) -> Example:
+        """One input with its players: ``example(raw, players=..., baseline=...)``."""
+
+    @abstractmethod
+    def default_layer(self) -> nn.Module:
+        """The layer that layer methods explain when none is named."""
+
+    # ---------------------------------------------------------------- what follows from it
+    def column(self, label: Label) -> int:
+        """The output column of a label.
+
+        Raises:
+            TargetError: no such label.
+        """
+        return find_label(label, self.labels)
+
+    def label(self, column: int) -> str:
+        """The name of an output column."""
+        return self.labels[column] if column < len(self.labels) else str(column)
+
+    @property
+    def forward_func(self) -> Forward:
+        """A function for Captum's classes, (rows, columns) of output values."""
+        return self._forward(self.output)
+
+    def target(self, label: Label) -> int:
+        """Captum's ``target`` for a label; see :meth:`objective` for pairs."""
+        return self.column(label)
+
+    def objective(self, target: Label | tuple[Label, Label] | None, example: Example) -> Objective:
+        """What to explain for a target.
+
+        Args:
+            target: a label or column; a pair of these is a contrast, the difference of their
+                scores (logits); None is what the model predicts for the example.
+            example: the input, run once where the target is None.
+
+        Raises:
+            TargetError: no such label.
+        """
+        if isinstance(target, tuple | list):
+            if len(target) != 2:
+                raise TargetError(f"expected one target or a pair of targets to contrast, got {len(target)}")
+            first, second = (self.column(label) for label in target)
+            forward = self._forward(lambda scores: scores[:, first] - scores[:, second])
+            return Objective(forward, None, f"{self.label(first)} - {self.label(second)}")
+        column = self._predicted(example) if target is None else self.column(target)
+        return Objective(self.forward_func, column, self.label(column))
+
+    def _forward(self, output: Callable[[Tensor], Tensor]) -> Forward:
+        return Forward(self.scores, output, self.name)
+
+    def _predicted(self, example: Example) -> int:
+        inputs = example.inputs if isinstance(example.inputs, tuple) else (example.inputs,)
+        with torch.no_grad():
+            return int(self.scores(*inputs)[0].argmax())

@@ -1,0 +1,309 @@
+"""HuggingFace sequence classifiers (BERT-likes) and causal language models (LLaMA-likes).
+
+Players are masked at the embedding level (``inputs_embeds``): a masked word's token embeddings become
+the baseline's, positions and special tokens stay.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import abstractmethod
+from collections.abc import Sequence
+from inspect import signature
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from hoi_captum.adapters.base import Adapter, Label
+from hoi_captum.adapters.baselines import smoothest
+from hoi_captum.adapters.outputs import find_label
+from hoi_captum.adapters.text import Slot, Span, assign_tokens, fill, find_players, lay_out
+from hoi_captum.core.example import Example
+from hoi_captum.core.games import MaskedGame
+from hoi_captum.errors import InputError, TargetError
+
+Baseline = str | Tensor | None
+
+
+class Encoded(NamedTuple):
+    """Token ids and where each token stands in the text (special tokens: an empty span)."""
+
+    ids: list[int]
+    spans: list[Span]
+
+
+def _model_classes(mapping: str, config: Any) -> tuple[type, ...]:
+    """The classes that transformers lists for a config; none where transformers was never loaded."""
+    auto = sys.modules.get("transformers.models.auto.modeling_auto")
+    if auto is None:
+        return ()
+    classes = getattr(auto, mapping).get(type(config), ())
+    return classes if isinstance(classes, tuple) else (classes,)
+
+
+class HuggingFaceAdapter(Adapter):
+    """What sequence classifiers and causal language models have in common.
+
+    Args:
+        model: a transformers model that takes ``inputs_embeds``.
+        tokenizer: its fast tokenizer.
+        labels, output: see :class:`Adapter`.
+    """
+
+    mapping: ClassVar[str]
+
+    def __init__(self, model: nn.Module, *, tokenizer: Any = None, **options: Any) -> None:
+        super().__init__(model, tokenizer=tokenizer, **options)
+        if tokenizer is None:
+            raise InputError(f"{type(model).__name__} needs its tokenizer: give tokenizer=...")
+        if not getattr(tokenizer, "is_fast", False):
+            raise InputError(
+                f"expected a fast tokenizer, which knows the place of each token in the text, got "
+                f"{type(tokenizer).__name__}; load it with AutoTokenizer.from_pretrained(..., use_fast=True)"
+            )
+
+    @classmethod
+    def accepts(cls, model: Any, *, tokenizer: Any, transforms: Any) -> bool:
+        config = getattr(model, "config", None)
+        return config is not None and isinstance(model, _model_classes(cls.mapping, config))
+
+    # ---------------------------------------------------------------- input
+    def example(
+        self,
+        raw: str,
+        *,
+        players: str | Sequence[Any] = "words",
+        baseline: Baseline = None,
+        template: str | None = None,
+        target: Label | tuple[Label, Label] | None = None,
+    ) -> Example:
+        """A text with its players, as embeddings.
+
+        Args:
+            raw: the text.
+            players: ``words`` (default; all tokens of a word together), ``tokens``, or a sequence of
+                spans, each a (start, end) pair of characters or a string that stands in the text.
+            baseline: what a masked token's embedding becomes: ``mask``, ``pad``, ``eos``, ``unk`` (the
+                tokenizer's), ``mean`` (of all embeddings), ``zero``, any text that is one token, a
+                vector (H,), or ``auto``: the smoothest of a short list. Default: ``mask`` where the
+                tokenizer has one, else ``auto``
+            template: a prompt with ``{}`` where the text goes; its words are never masked.
+            target: needed by ``auto`` to judge the candidates. Default: what the model predicts
+
+        Raises:
+            InputError, PlayerError: an empty or too long text, no players, an unknown baseline.
+        """
+        slot = fill(template, raw)
+        encoded = self._encode(slot)
+        spans = find_players(slot, players, encoded.spans)
+        owner = torch.tensor(assign_tokens(encoded.spans, spans, slot.text))
+        embedding = self.model.get_input_embeddings()
+        with torch.no_grad():
+            inputs = embedding(torch.tensor([encoded.ids], device=embedding.weight.device))
+        notes: dict[str, Any] = {"tokens": len(encoded.ids)}
+
+        def with_baseline(vector: Tensor) -> Example:
+            masked = (owner >= 0).view(1, -1, 1).to(inputs.device)
+            return Example(
+                inputs=inputs,
+                # background equals the input, so that Captum's own classes find no effect there
+                baselines=torch.where(masked, vector.to(inputs), inputs),
+                feature_mask=owner.view(1, -1, 1).to(inputs.device),
+                names=tuple(slot.text[s.start : s.end] for s in spans),
+                layout=lay_out(slot.text, spans),
+                notes=notes,
+            )
+
+        if baseline is None:
+            baseline = "mask" if self.tokenizer.mask_token_id is not None else "auto"
+        if isinstance(baseline, str) and baseline == "auto":
+            candidates = self._candidates()
+            objective = self.objective(target, with_baseline(torch.zeros(inputs.shape[-1])))
+
+            def game(vector: Tensor) -> MaskedGame:
+                return MaskedGame(objective.forward_func, **with_baseline(vector), target=objective.target)
+
+            baseline, figures = smoothest(candidates, game)
+            notes["baseline roughness"] = {name: round(r, 3) for name, r in figures.items()}
+        notes["baseline"] = baseline if isinstance(baseline, str) else "given vector"
+        return with_baseline(self._vector(baseline))
+
+    def _encode(self, slot: Slot) -> Encoded:
+        encoding = self.tokenizer(slot.text, return_offsets_mapping=True, return_special_tokens_mask=True)
+        special = encoding["special_tokens_mask"]
+        spans = [
+            Span(0, 0) if is_special else Span(*offsets)
+            for offsets, is_special in zip(encoding["offset_mapping"], special, strict=True)
+        ]
+        encoded = self._completed(Encoded(list(encoding["input_ids"]), spans), bool(special and special[0]))
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        if limit is not None and len(encoded.ids) > limit:
+            raise InputError(
+                f"the text has {len(encoded.ids)} tokens and the model takes {limit}; shorten it"
+            )
+        return encoded
+
+    def _completed(self, encoded: Encoded, starts_special: bool) -> Encoded:
+        """What the model family adds to the tokens."""
+        return encoded
+
+    # ---------------------------------------------------------------- baselines
+    @abstractmethod
+    def _candidate_names(self) -> tuple[str, ...]:
+        """Baselines that ``auto`` tries, as far as the tokenizer has them."""
+
+    def _candidates(self) -> dict[str, Tensor]:
+        found = {}
+        for name in self._candidate_names():
+            try:
+                found[name] = self._vector(name)
+            except InputError:  # the tokenizer has no such token
+                continue
+        return found
+
+    def _vector(self, baseline: str | Tensor) -> Tensor:
+        weight: Tensor = self.model.get_input_embeddings().weight.detach()
+        if isinstance(baseline, Tensor):
+            if baseline.shape != weight.shape[1:]:
+                raise InputError(
+                    f"expected a baseline vector of shape ({weight.shape[1]},), got {tuple(baseline.shape)}"
+                )
+            return baseline
+        if baseline == "mean":
+            return weight.float().mean(0)
+        if baseline == "zero":
+            return torch.zeros(weight.shape[1])
+        ids = {
+            "mask": self.tokenizer.mask_token_id,
+            "pad": self.tokenizer.pad_token_id,
+            "eos": self.tokenizer.eos_token_id,
+            "unk": self.tokenizer.unk_token_id,
+        }
+        if baseline in ids:
+            token = ids[baseline]
+            if token is None:
+                have = [name for name, i in ids.items() if i is not None]
+                raise InputError(
+                    f"the tokenizer has no {baseline} token for the baseline; it has "
+                    f"{', '.join(have) or 'none'}, and 'mean', 'zero' or 'auto' always work"
+                )
+            return weight[token]
+        tokens = self.tokenizer(baseline, add_special_tokens=False)["input_ids"]
+        if len(tokens) != 1:
+            raise InputError(
+                f"expected a baseline to be mask, pad, eos, unk, mean, zero, auto or the text of one token; "
+                f"{baseline!r} is {len(tokens)} tokens"
+            )
+        return weight[tokens[0]]
+
+    def default_layer(self) -> nn.Module:
+        """The last block of the model's longest stack of layers."""
+        stacks = [m for m in self.model.modules() if isinstance(m, nn.ModuleList) and len(m)]
+        if not stacks:
+            raise InputError(f"{type(self.model).__name__} has no stack of layers; name the layer")
+        return max(stacks, key=len)[-1]
+
+
+class SequenceClassifierAdapter(HuggingFaceAdapter):
+    """``AutoModelForSequenceClassification`` models: BERT, RoBERTa, DistilBERT, ..."""
+
+    family = "sequence-classifier"
+    mapping = "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING"
+
+    def scores(self, *inputs: Any) -> Tensor:
+        logits: Tensor = self.model(inputs_embeds=inputs[0]).logits
+        return logits
+
+    def __init__(self, model: nn.Module, *, labels: Sequence[str] | None = None, **options: Any) -> None:
+        names = getattr(model.config, "id2label", {})
+        super().__init__(model, labels=labels or [str(names[i]) for i in sorted(names)], **options)
+
+    def _candidate_names(self) -> tuple[str, ...]:
+        return ("mask", "pad", "mean")
+
+
+class CausalLMAdapter(HuggingFaceAdapter):
+    """``AutoModelForCausalLM`` models: LLaMA, Qwen, GPT-2, ... The value is that of the next token.
+
+    The first position draws the attention of all others, and masking it disturbs everything: where the
+    tokenizer puts no special token in front, its begin or end of text token is put there, never masked.
+    """
+
+    family = "causal-lm"
+    mapping = "MODEL_FOR_CAUSAL_LM_MAPPING"
+
+    def __init__(self, model: nn.Module, **options: Any) -> None:
+        super().__init__(model, **options)
+        # only the last position's scores are needed; most models can leave the others out
+        keeps = "logits_to_keep" in signature(model.forward).parameters
+        self._only_last = {"logits_to_keep": 1} if keeps else {}
+
+    def scores(self, *inputs: Any) -> Tensor:
+        logits: Tensor = self.model(inputs_embeds=inputs[0], use_cache=False, **self._only_last).logits
+        return logits[:, -1]
+
+    def _completed(self, encoded: Encoded, starts_special: bool) -> Encoded:
+        first = self.tokenizer.bos_token_id
+        if first is None:
+            first = self.tokenizer.eos_token_id
+        if starts_special or first is None or encoded.ids[:1] == [first]:
+            return encoded
+        return Encoded([first, *encoded.ids], [Span(0, 0), *encoded.spans])
+
+    def column(self, label: Label) -> int:
+        if not isinstance(label, str):
+            return find_label(label, (), self.model.config.vocab_size)
+        ids = self.tokenizer(label, add_special_tokens=False)["input_ids"]
+        if len(ids) != 1:
+            tokens = self.tokenizer.convert_ids_to_tokens(ids)
+            raise TargetError(
+                f"expected a target that is one token, but {label!r} is {len(ids)}: {tokens}; in many "
+                "vocabularies a word inside a text starts with a space: ' Paris'"
+            )
+        return int(ids[0])
+
+    def label(self, column: int) -> str:
+        return str(self.tokenizer.decode([column])).strip() or str(column)
+
+    def _candidate_names(self) -> tuple[str, ...]:
+        return ("mask", "mean", "...", " ", "pad", "unk")
+
+
+def load_pretrained(name: str) -> tuple[Any, Any]:
+    """A model in eval mode and its tokenizer, from a local directory or the hub; never remote code.
+
+    Raises:
+        InputError: nothing can be loaded, or it is neither a sequence classifier nor a causal LM.
+    """
+    from transformers import (
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+    )
+    from transformers.models.auto import modeling_auto
+
+    try:
+        config = AutoConfig.from_pretrained(name)
+        architectures = set(config.architectures or ())
+        for loader, names in (
+            (
+                AutoModelForSequenceClassification,
+                modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+            ),
+            (AutoModelForCausalLM, modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES),
+        ):
+            known = {n for entry in names.values() for n in ([entry] if isinstance(entry, str) else entry)}
+            if architectures & known:
+                return loader.from_pretrained(name).eval(), AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"cannot load a model from {name!r}: expected zoo:NAME, a directory with a HuggingFace model, or "
+            f"a hub name ({first_line})"
+        ) from error
+    raise InputError(
+        f"{name!r} holds {', '.join(architectures) or 'no known architecture'}; expected a sequence "
+        "classifier or a causal language model"
+    )

@@ -1,0 +1,111 @@
+"""Modules that take one row of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hoi_captum.adapters.base import Adapter
+from hoi_captum.core.example import Example, TableLayout
+from hoi_captum.errors import InputError, PlayerError
+
+
+class TabularAdapter(Adapter):
+    """A module from (rows, features) to (rows,) or (rows, classes).
+
+    Args:
+        model: the module.
+        labels: names of the classes. Default: their numbers
+        output: see :class:`Adapter`; an output of one column is explained as it is.
+    """
+
+    family = "tabular"
+
+    @classmethod
+    def accepts(cls, model: nn.Module, *, tokenizer: Any, transforms: Any) -> bool:
+        return isinstance(model, nn.Module)
+
+    def scores(self, *inputs: Any) -> Tensor:
+        scores: Tensor = self.model(*inputs)
+        return scores.unsqueeze(-1) if scores.dim() == 1 else scores
+
+    def default_layer(self) -> nn.Module:
+        """The last linear layer but one, or the only one."""
+        layers = [m for m in self.model.modules() if isinstance(m, nn.Linear)]
+        if not layers:
+            raise InputError(f"{type(self.model).__name__} has no linear layer; name the layer")
+        return layers[-2:][0]
+
+    def example(
+        self,
+        raw: Any,
+        *,
+        players: Sequence[int] | None = None,
+        baseline: float | Tensor | str | None = None,
+        background: Any = None,
+        names: Sequence[str] = (),
+    ) -> Example:
+        """A row with its players.
+
+        Args:
+            raw: a row of numbers: a sequence, array, Tensor, or a mapping (Series) with names.
+            players: the player of each feature, for groups of features. Default: one for each
+            baseline: a number or a row (a Tensor), what an absent feature becomes. Default: the
+                background's mean, or 0
+            background: rows (k, features) whose mean is the baseline.
+            names: names of the features. Default: the mapping's, or ``x0, x1, ...``
+
+        Raises:
+            InputError, PlayerError: no numbers, or lengths that do not match.
+        """
+        if isinstance(raw, Mapping) or hasattr(raw, "to_dict"):
+            items = dict(raw.items())
+            names, raw = names or [str(k) for k in items], list(items.values())
+        row = _as_tensor(raw, "a row")
+        if row.dim() != 1 or not len(row):
+            raise InputError(f"expected one row of numbers, got shape {tuple(row.shape)}")
+        names = tuple(names) or tuple(f"x{i}" for i in range(len(row)))
+        if len(names) != len(row):
+            raise InputError(f"expected {len(row)} names, one for each feature, got {len(names)}")
+        owner = tuple(range(len(row))) if players is None else tuple(int(p) for p in players)
+        if len(owner) != len(row):
+            raise PlayerError(f"expected a player for each of {len(row)} features, got {len(owner)}")
+        parameter = next(self.model.parameters(), row)
+        inputs = row.unsqueeze(0).to(device=parameter.device, dtype=parameter.dtype)
+        return Example(
+            inputs=inputs,
+            baselines=_baseline_row(baseline, background, inputs),
+            feature_mask=torch.tensor([owner], device=inputs.device),
+            names=_player_names(names, owner),
+            layout=TableLayout(names, tuple(row.tolist()), owner),
+        )
+
+
+def _as_tensor(values: Any, what: str) -> Tensor:
+    try:
+        return torch.as_tensor(np.asarray(values, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"expected {what} of numbers: {error}") from error
+
+
+def _baseline_row(baseline: Any, background: Any, inputs: Tensor) -> Tensor:
+    if isinstance(baseline, str):
+        raise InputError(f"expected a baseline to be a number or a row of numbers, got {baseline!r}")
+    if baseline is None:
+        row = torch.zeros(1) if background is None else _as_tensor(background, "background rows").mean(0)
+    else:
+        row = _as_tensor(baseline, "a baseline")
+    if row.numel() not in (1, inputs.shape[1]):
+        raise InputError(f"expected a baseline of {inputs.shape[1]} numbers, got {row.numel()}")
+    return row.reshape(1, -1).to(inputs).expand_as(inputs)
+
+
+def _player_names(names: tuple[str, ...], owner: tuple[int, ...]) -> tuple[str, ...]:
+    count = max(owner) + 1
+    return tuple(
+        "+".join(n for n, o in zip(names, owner, strict=True) if o == player) for player in range(count)
+    )

@@ -1,0 +1,135 @@
+"""Players in a text: words, tokens or given spans."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from hoi_captum.core.example import TextLayout
+from hoi_captum.errors import InputError, PlayerError
+
+# a word: letters and digits of any script, with apostrophes and hyphens inside
+_WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
+
+
+class Span(NamedTuple):
+    """A player's place in the text, characters start..end."""
+
+    start: int
+    end: int
+
+
+class Slot(NamedTuple):
+    """A text around which a prompt was put: the full text, and where the text itself stands in it."""
+
+    text: str
+    start: int
+    end: int
+
+
+def fill(template: str | None, text: str) -> Slot:
+    """Put a text into a prompt at ``{}``; the prompt's own words are never players.
+
+    Raises:
+        InputError: no text, or a template without exactly one ``{}``.
+    """
+    if not isinstance(text, str):
+        raise InputError(f"expected a text (str), got {type(text).__name__}")
+    if not text.strip():
+        raise InputError("expected a text, got an empty one; give a sentence to explain")
+    if template is None:
+        return Slot(text, 0, len(text))
+    if template.count("{}") != 1:
+        raise InputError(f"expected a template with one {{}} where the text goes, got {template!r}")
+    before, after = template.split("{}")
+    return Slot(before + text + after, len(before), len(before) + len(text))
+
+
+def find_players(slot: Slot, players: Any, tokens: Sequence[Span]) -> list[Span]:
+    """Where the players stand.
+
+    Args:
+        slot: the text.
+        players: ``words``, ``tokens``, or a sequence of spans: (start, end) characters of the text, or
+            strings to be found in it one after another.
+        tokens: the tokens' places in the full text (empty spans: special tokens).
+
+    Raises:
+        PlayerError: none found, or a span that does not exist.
+    """
+    if players == "words":
+        matches = _WORD.finditer(slot.text, slot.start, slot.end)
+        spans = [Span(*m.span()) for m in matches]
+    elif players == "tokens":
+        spans = [s for s in tokens if slot.start <= s.start < s.end <= slot.end]
+    elif isinstance(players, str) or not isinstance(players, Sequence):
+        raise PlayerError(f"expected players to be 'words', 'tokens' or a list of spans, got {players!r}")
+    else:
+        spans = _given_spans(slot, players)
+    if not spans:
+        raise PlayerError(
+            f"the text {slot.text[slot.start : slot.end]!r} has no players: expected {players!s:.20} in it "
+            "that can be masked"
+        )
+    return spans
+
+
+def _given_spans(slot: Slot, players: Sequence[Any]) -> list[Span]:
+    spans, position = [], slot.start
+    for player in players:
+        if isinstance(player, str) and player:
+            start = slot.text.find(player, position, slot.end)
+            if start < 0:
+                raise PlayerError(
+                    f"the player {player!r} does not stand in the text after the one before it; players "
+                    "given as strings are looked up in reading order"
+                )
+            span = Span(start, start + len(player))
+        elif isinstance(player, tuple | list) and len(player) == 2:
+            span = Span(slot.start + int(player[0]), slot.start + int(player[1]))
+        else:
+            raise PlayerError(f"expected a player to be a string or a (start, end) pair, got {player!r}")
+        if not position <= span.start < span.end <= slot.end:
+            place = f"{span.start - slot.start}..{span.end - slot.start}"
+            raise PlayerError(
+                f"the player at characters {place} overlaps the one before it, or leaves the text of "
+                f"{slot.end - slot.start} characters"
+            )
+        spans.append(span)
+        position = span.end
+    return spans
+
+
+def assign_tokens(tokens: Sequence[Span], players: Sequence[Span], text: str) -> list[int]:
+    """The player of each token: the one it shares most characters with, or -1.
+
+    Raises:
+        PlayerError: a player without a token of its own.
+    """
+    ids = []
+    for token in tokens:
+        shared = [min(token.end, p.end) - max(token.start, p.start) for p in players]
+        best = max(range(len(players)), key=shared.__getitem__)
+        ids.append(best if shared[best] > 0 else -1)
+    lost = sorted(set(range(len(players))) - set(ids))
+    if lost:
+        words = [text[players[i].start : players[i].end] for i in lost]
+        raise PlayerError(
+            f"the tokenizer gives no token of their own to {words}; merge them with their neighbours "
+            "(players=[...]), or shorten the text if it was cut"
+        )
+    return ids
+
+
+def lay_out(text: str, players: Sequence[Span]) -> TextLayout:
+    """The text in pieces, each with its player."""
+    pieces, position = [], 0
+    for player, span in enumerate(players):
+        if span.start > position:
+            pieces.append((text[position : span.start], -1))
+        pieces.append((text[span.start : span.end], player))
+        position = span.end
+    if position < len(text):
+        pieces.append((text[position:], -1))
+    return TextLayout(tuple(pieces))

@@ -1,0 +1,213 @@
+"""Image classifiers: torchvision's, and any module that takes (rows, channels, height, width)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hoi_captum.adapters.base import Adapter
+from hoi_captum.core.example import Example, ImageLayout
+from hoi_captum.errors import InputError, PlayerError
+
+DEFAULT_GRID = (3, 3)
+_BLUR = 0.25  # standard deviation of the blurred baseline, in parts of the image's smaller side
+
+
+class ImageClassifierAdapter(Adapter):
+    """A convolutional classifier.
+
+    Args:
+        model: takes (rows, C, H, W), gives (rows, classes).
+        transforms: PIL image -> (C, H, W), as torchvision's ``weights.transforms()``. Default: scaled to
+            [0, 1], with the channels of the model's first convolution
+        labels: names of the classes, as ``weights.meta["categories"]``. Default: their numbers
+        output: see :class:`Adapter`.
+    """
+
+    family = "image-classifier"
+
+    @classmethod
+    def accepts(cls, model: nn.Module, *, tokenizer: Any, transforms: Any) -> bool:
+        return transforms is not None or any(isinstance(m, nn.Conv2d) for m in model.modules())
+
+    def scores(self, *inputs: Any) -> Tensor:
+        scores: Tensor = self.model(*inputs)
+        return scores
+
+    def default_layer(self) -> nn.Module:
+        """The last convolution."""
+        convolutions = [m for m in self.model.modules() if isinstance(m, nn.Conv2d)]
+        if not convolutions:
+            raise InputError(f"{type(self.model).__name__} has no convolution; name the layer")
+        return convolutions[-1]
+
+    def example(
+        self,
+        raw: Any,
+        *,
+        players: tuple[int, int] | int | Any = DEFAULT_GRID,
+        baseline: str | float | Tensor = "zero",
+    ) -> Example:
+        """An image with its players.
+
+        Args:
+            raw: a file's path, PIL image, array (H, W) or (H, W, C), or a Tensor (C, H, W) that the
+                transforms were applied to already.
+            players: a grid (rows, columns), one number for a square grid, or a mask (H, W) of player
+                ids with -1 for what is never masked. Default: (3, 3)
+            baseline: ``zero`` (of the model's input), ``mean`` (the image's channel means), ``blur``,
+                a number or a Tensor (C, H, W). Default: ``zero``
+
+        Raises:
+            InputError, PlayerError: an unreadable image, a mask of another size, an unknown baseline.
+        """
+        image = self._tensor(raw)
+        mask = _mask(players, image.shape[1:])
+        parameter = next(self.model.parameters(), image)
+        inputs = image.unsqueeze(0).to(device=parameter.device, dtype=parameter.dtype)
+        background = (mask < 0).to(inputs.device)
+        masked = torch.where(background, inputs, _baseline(baseline, inputs))
+        count = int(mask.max()) + 1
+        return Example(
+            inputs=inputs,
+            baselines=masked,
+            feature_mask=mask.view(1, 1, *mask.shape).to(inputs.device),
+            names=_names(players, count),
+            layout=ImageLayout(self._visible(image), mask),
+            notes={
+                "baseline": baseline
+                if isinstance(baseline, str)
+                else "given"
+                if baseline is not None
+                else "zero"
+            },
+        )
+
+    def _tensor(self, raw: Any) -> Tensor:
+        if isinstance(raw, Tensor):
+            if raw.dim() != 3:
+                raise InputError(f"expected an image Tensor (C, H, W), got shape {tuple(raw.shape)}")
+            return raw.detach().cpu().float()
+        image = read_image(raw)
+        if self.transforms is not None:
+            tensor = self.transforms(image)
+            if not isinstance(tensor, Tensor) or tensor.dim() != 3:
+                raise InputError(
+                    f"expected transforms to give a Tensor (C, H, W), got {type(tensor).__name__}"
+                )
+            return tensor.float()
+        first = next((m for m in self.model.modules() if isinstance(m, nn.Conv2d)), None)
+        grey = first is not None and first.in_channels == 1
+        array = np.asarray(image.convert("L" if grey else "RGB"), dtype=np.float32) / 255
+        return torch.from_numpy(array).reshape(*array.shape[:2], -1).permute(2, 0, 1).contiguous()
+
+    def _visible(self, image: Tensor) -> Tensor:
+        """The image as a person would see it: normalisation undone, (H, W, 3) in [0, 1]."""
+        mean, std = _normalisation(self.transforms)
+        seen = image * std + mean
+        if seen.min() < 0 or seen.max() > 1:
+            seen = (seen - seen.min()) / (seen.max() - seen.min()).clamp(min=1e-12)
+        return seen.expand(3, -1, -1).permute(1, 2, 0).contiguous()
+
+
+def read_image(raw: Any) -> Any:
+    """A PIL image from a path, an array or a PIL image.
+
+    Raises:
+        InputError: the file is missing or no image.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(raw, Image.Image):
+        return raw
+    if isinstance(raw, np.ndarray):
+        if raw.ndim not in (2, 3):
+            raise InputError(f"expected an image array (H, W) or (H, W, C), got shape {raw.shape}")
+        scaled = raw if raw.dtype == np.uint8 else (np.clip(raw, 0, 1) * 255).round().astype(np.uint8)
+        return Image.fromarray(scaled.squeeze())
+    if not isinstance(raw, str | Path):
+        raise InputError(f"expected an image: a path, PIL image, array or Tensor; got {type(raw).__name__}")
+    try:
+        with Image.open(raw) as image:
+            return image.convert("RGB") if image.mode not in ("L", "RGB") else image.copy()
+    except (OSError, UnidentifiedImageError, ValueError) as error:
+        raise InputError(f"cannot read an image from {raw}: {error}") from error
+
+
+def _mask(players: Any, size: Sequence[int]) -> Tensor:
+    height, width = size
+    if isinstance(players, int) and not isinstance(players, bool):
+        players = (players, players)
+    if isinstance(players, tuple) and len(players) == 2:
+        rows, columns = players
+        if not (1 <= rows <= height and 1 <= columns <= width):
+            raise PlayerError(f"expected a grid between 1 x 1 and {height} x {width}, got {rows} x {columns}")
+        row = torch.arange(height) * rows // height
+        column = torch.arange(width) * columns // width
+        grid: Tensor = row.view(-1, 1) * columns + column
+        return grid
+    if isinstance(players, str):
+        raise PlayerError(f"expected players to be a grid (rows, columns) or a mask (H, W), got {players!r}")
+    mask = torch.as_tensor(players)
+    if tuple(mask.shape) != (height, width) or mask.is_floating_point():
+        raise PlayerError(
+            f"expected a mask of integers of shape {(height, width)}, got {mask.dtype} {tuple(mask.shape)}"
+        )
+    return mask.long()
+
+
+def _names(players: Any, count: int) -> tuple[str, ...]:
+    if isinstance(players, int):
+        players = (players, players)
+    if isinstance(players, tuple) and len(players) == 2 and players[0] * players[1] == count:
+        return tuple(f"r{i // players[1] + 1}c{i % players[1] + 1}" for i in range(count))
+    return tuple(f"region {i}" for i in range(count))
+
+
+def _baseline(baseline: str | float | Tensor, inputs: Tensor) -> Tensor:
+    if isinstance(baseline, str):
+        if baseline == "zero":
+            return torch.zeros_like(inputs)
+        if baseline == "mean":
+            return inputs.mean((2, 3), keepdim=True).expand_as(inputs)
+        if baseline == "blur":
+            return _blurred(inputs)
+        raise InputError(f"expected baseline to be zero, mean, blur, a number or a Tensor, got {baseline!r}")
+    if isinstance(baseline, Tensor) and tuple(baseline.shape) not in ((), tuple(inputs.shape[1:])):
+        raise InputError(
+            f"expected a baseline of shape {tuple(inputs.shape[1:])}, got {tuple(baseline.shape)}"
+        )
+    return torch.as_tensor(baseline).to(inputs).expand_as(inputs)
+
+
+def _blurred(inputs: Tensor) -> Tensor:
+    deviation = _BLUR * min(inputs.shape[2:])
+    reach = min(inputs.shape[2:]) - 1
+    places = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    weights = torch.exp(-0.5 * (places / deviation) ** 2)
+    weights = (weights / weights.sum()).to(inputs)
+    channels = inputs.shape[1]
+    for axis in (2, 3):
+        shape = [1, 1, 1, 1]
+        shape[axis] = len(weights)
+        padding = (0, 0, reach, reach) if axis == 2 else (reach, reach, 0, 0)
+        padded = functional.pad(inputs, padding, mode="replicate")
+        inputs = functional.conv2d(
+            padded, weights.view(shape).expand(channels, 1, *shape[2:]), groups=channels
+        )
+    return inputs
+
+
+def _normalisation(transforms: Any) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation that the transforms normalise with, (C, 1, 1); 0 and 1 where none."""
+    for step in (transforms, *getattr(transforms, "transforms", ())):
+        mean, std = getattr(step, "mean", None), getattr(step, "std", None)
+        if mean is not None and std is not None:
+            return torch.tensor(mean).view(-1, 1, 1), torch.tensor(std).view(-1, 1, 1)
+    return torch.zeros(1, 1, 1), torch.ones(1, 1, 1)

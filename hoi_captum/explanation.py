@@ -1,0 +1,366 @@
+"""One call from a model and raw data to interactions, and what comes of it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hoi_captum.adapters.base import Adapter, Objective
+from hoi_captum.adapters.outputs import Output
+from hoi_captum.core.example import Example, ImageLayout, Layout, PerModel, TableLayout, TextLayout
+from hoi_captum.core.files import atomic_path, read_safetensors, write_safetensors
+from hoi_captum.core.interactions import Interactions
+from hoi_captum.core.state import evaluation_mode
+from hoi_captum.errors import FileError, InputError, OptionError
+from hoi_captum.inputs import adapters_for
+from hoi_captum.registry import get_method, registry
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMAT = "hoi_captum.explanation/1"
+_FIGURES = (".png", ".svg", ".pdf")
+_UNITS = {"log_odds": "log-odds", "logit": "logit", "log_prob": "nats", "prob": "probability"}
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What :func:`explain` gives.
+
+    Attributes:
+        interactions: the table of interactions.
+        attributions: as the method's ``attribute`` gives them (``PerModel`` for several models); None in
+            an explanation that was loaded from a file.
+        example: the explained input; None in an explanation that was loaded from a file.
+        layout: what is needed to draw the players.
+    """
+
+    interactions: Interactions
+    layout: Layout | None = None
+    attributions: Any = None
+    example: Example | None = None
+
+    def show(self, k: int = 10) -> None:
+        """Print the k strongest interactions as a table; in a notebook, show the page instead."""
+        from rich.console import Console
+
+        from hoi_captum.views import interaction_table
+
+        if _in_notebook():
+            from IPython.display import HTML, display
+
+            display(HTML(self._repr_html_()))
+            return
+        Console().print(interaction_table(self.interactions, k=k))
+
+    def page(self) -> str:
+        """The self-contained HTML page."""
+        from hoi_captum.views import render_page
+
+        return render_page(self.interactions, self.layout, title=self._title())
+
+    def plot(self, view: str | None = None, **options: Any) -> Figure:
+        """A drawing: one of the registered views, or what suits the input best."""
+        from hoi_captum.views import default_plot
+
+        views = registry().views
+        if view is not None and view not in views:
+            raise OptionError(f"expected view to be one of {', '.join(sorted(views))}; got {view!r}")
+        draw: Callable[..., Figure] = default_plot if view is None else views[view]
+        return draw(self.interactions, self.layout, **options)
+
+    def save(self, path: str | os.PathLike[str], *, view: str | None = None) -> Path:
+        """Write the explanation; the file's ending says how. All or nothing.
+
+        Args:
+            path: ``.html`` (page), ``.json`` (all terms, for other programs), ``.safetensors`` (everything,
+                for :meth:`load`), ``.png``, ``.svg`` or ``.pdf`` (a drawing).
+            view: which drawing; see :meth:`plot`.
+
+        Raises:
+            OptionError: another ending, or an unknown view.
+            FileError: the file cannot be written.
+        """
+        target = Path(path)
+        suffix = target.suffix.lower()
+        if suffix == ".safetensors":
+            return write_safetensors(target, *self._pack())
+        if suffix in _FIGURES:
+            figure = self.plot(view)
+            with atomic_path(target) as temporary:
+                figure.savefig(temporary, dpi=150, bbox_inches="tight")
+        elif suffix in (".html", ".json"):
+            text = self.page() if suffix == ".html" else self.to_json()
+            with atomic_path(target) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        else:
+            endings = ", ".join((".html", ".json", ".safetensors", *_FIGURES))
+            raise OptionError(f"expected a file that ends in one of {endings}; got {target.name!r}")
+        return target
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Explanation:
+        """Read what :meth:`save` wrote as ``.safetensors``.
+
+        Raises:
+            FileError: the file cannot be read, or is none of ours.
+        """
+        arrays, metadata = read_safetensors(path, FORMAT)
+        try:
+            interactions = Interactions.unpack(arrays, metadata)
+            return cls(interactions, _unpack_layout(json.loads(metadata["layout"]), arrays))
+        except (KeyError, ValueError, TypeError) as error:
+            raise FileError(f"{path} is damaged: {error!r}") from error
+
+    def to_json(self) -> str:
+        """All terms with names, scores and how they were computed, as JSON."""
+        table, source = self.interactions, self.interactions.provenance
+        return json.dumps(
+            _finite(
+                {
+                    "format": FORMAT,
+                    "method": source.method,
+                    "target": source.target,
+                    "models": source.model,
+                    "players": table.players,
+                    "base": table.base,
+                    "terms": [
+                        {
+                            "members": t.members,
+                            "players": [table.players[i] for i in t.members],
+                            "kind": t.kind,
+                            "order": t.order,
+                            "scope": t.scope,
+                            "score": t.score,
+                        }
+                        for t in table.top(len(table))
+                    ],
+                    "provenance": json.loads(source.to_json()),
+                }
+            ),
+            ensure_ascii=False,
+            allow_nan=False,
+            indent=1,
+        )
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        # in a frame of its own, so that the page's styles and policy stay its own
+        return f'<iframe srcdoc="{escape(self.page())}" style="width:100%;height:760px;border:0"></iframe>'
+
+    def _title(self) -> str:
+        if isinstance(self.layout, TextLayout):
+            text = "".join(piece for piece, _ in self.layout.pieces)
+            return text if len(text) <= 80 else text[:79] + "…"
+        return f"Interactions: {self.interactions.provenance.target}"
+
+    def _pack(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+        arrays, metadata = self.interactions.pack()
+        layout, extra = _pack_layout(self.layout)
+        return arrays | extra, metadata | {"format": FORMAT, "layout": json.dumps(layout)}
+
+
+def explain(
+    model: Any,
+    data: Any,
+    method: str | type = "generalizable-and-or",
+    *,
+    tokenizer: Any = None,
+    target: Any = None,
+    layer: Any = None,
+    background: Any = None,
+    players: Any = None,
+    baseline: Any = None,
+    template: str | None = None,
+    transforms: Any = None,
+    labels: Sequence[str] | None = None,
+    output: Output = "log_odds",
+    internal_batch_size: int | None = None,
+    show_progress: bool = False,
+    **options: Any,
+) -> Explanation:
+    """Explain one input of a model, or of several models at once, by its interactions.
+
+    Args:
+        model: a HuggingFace sequence classifier or causal LM, an image classifier, a tabular module, an
+            adapter, ``zoo:NAME``, a path or hub name; or a list of these where the method takes several.
+        data: a text, an image (path, PIL, array, Tensor) or a row of numbers.
+        method: registered name, or a method class. Default: ``generalizable-and-or``
+        tokenizer: of a text model (a list for several).
+        target: a label, token or column; a pair of these is a contrast (difference of their logits).
+            Default: what the (first) model predicts
+        layer: of layer methods: a module, or its dotted name. Default: the adapter's choice
+        background: rows of data, for tabular baselines.
+        players: what can be absent: for texts ``words``, ``tokens`` or a list of spans; for images a grid
+            (rows, columns) or a mask; for tables a player for each feature.
+        baseline: what an absent player becomes; names and values as the adapter's ``example`` has them.
+        template: a prompt with ``{}`` where the text goes.
+        transforms: of an image model.
+        labels: names of the classes.
+        output: ``log_odds``, ``logit``, ``log_prob``, ``prob`` or a function of the scores.
+        internal_batch_size: most model rows in one pass.
+        show_progress: a bar on stderr.
+        options: of the method's constructor.
+
+    Returns:
+        Explanation: ``.interactions``, ``.attributions``, ``.show()``, ``.save("page.html")``.
+
+    Raises:
+        InputError: arguments that cannot be used; its subclasses say which.
+        ModelOutputError: the model gave something that is not finite.
+
+    Examples::
+
+        >>> explanation = explain("zoo:sentiment-bert-a", "not a bad film", target="positive")
+        >>> explanation.interactions.players
+        ('not', 'a', 'bad', 'film')
+    """
+    cls = get_method(method) if isinstance(method, str) else method
+    several = isinstance(model, list | tuple)
+    adapters = adapters_for(model, tokenizer=tokenizer, transforms=transforms, labels=labels, output=output)
+    given = {"players": players, "baseline": baseline, "template": template, "background": background}
+    with evaluation_mode(*(a.model for a in adapters)):
+        examples = [_make_example(a, data, given, target) for a in adapters]
+        example = Example.combine(examples)
+        if target is None:  # all models explain what the first one predicts
+            first = adapters[0].objective(None, examples[0])
+            objectives = [
+                first,
+                *(a.objective(first.label, e) for a, e in zip(adapters[1:], examples[1:], strict=True)),
+            ]
+        else:
+            objectives = [a.objective(target, e) for a, e in zip(adapters, examples, strict=True)]
+        forwards: list[Any] = [o.forward_func for o in objectives]
+        instance = _construct(cls, forwards if several else forwards[0], adapters[0], layer, options)
+        call = dict(example) | {
+            "target": PerModel(*(o.target for o in objectives)) if several else objectives[0].target
+        }
+        extra = {"internal_batch_size": internal_batch_size, "show_progress": show_progress}
+        attributions, interactions = _run(instance, call, extra)
+    details = dict(interactions.provenance.details) | _notes(example, objectives, output)
+    interactions = interactions.with_players(example.names).with_provenance(
+        target=_target_name(objectives), details=details
+    )
+    return Explanation(interactions, example.layout, attributions, example)
+
+
+def _make_example(adapter: Adapter, data: Any, given: Mapping[str, Any], target: Any) -> Example:
+    accepted = inspect.signature(adapter.example).parameters
+    options = {name: value for name, value in given.items() if value is not None}
+    unknown = [name for name in options if name not in accepted]
+    if unknown:
+        raise OptionError(f"{', '.join(unknown)} cannot be used with a {adapter.family} model")
+    if "target" in accepted:
+        options["target"] = target
+    return adapter.example(data, **options)
+
+
+def _construct(cls: type, forward_func: Any, adapter: Adapter, layer: Any, options: dict[str, Any]) -> Any:
+    accepted = inspect.signature(cls).parameters
+    unknown = [name for name in options if name not in accepted]
+    if unknown:
+        known = [name for name in accepted if name not in ("forward_func", "layer", "device_ids")]
+        raise OptionError(f"{cls.__name__} has no option {', '.join(unknown)}; it has {', '.join(known)}")
+    if "layer" not in accepted:
+        if layer is not None:
+            raise OptionError(f"{cls.__name__} explains inputs, not layers; leave layer out")
+        return cls(forward_func, **options)
+    if isinstance(layer, str):
+        try:
+            layer = adapter.model.get_submodule(layer)
+        except AttributeError as error:
+            raise InputError(f"the model has no layer {layer!r}; see model.named_modules()") from error
+    return cls(forward_func, layer if layer is not None else adapter.default_layer(), **options)
+
+
+def _run(instance: Any, call: dict[str, Any], extra: dict[str, Any]) -> tuple[Any, Interactions]:
+    """Attributions and interactions, from one evaluation where the method can do both at once."""
+
+    def arguments(function: Callable[..., Any]) -> dict[str, Any]:
+        accepted = inspect.signature(function).parameters
+        return {k: v for k, v in (call | extra).items() if k in accepted}
+
+    both = getattr(instance, "attribute_and_interact", None)
+    if both is not None:
+        attributions, results = both(**arguments(both))
+    else:
+        results = instance.interact(**arguments(instance.interact))
+        attributions = instance.attribute(**arguments(instance.attribute))
+    return attributions, results[0]
+
+
+def _notes(example: Example, objectives: Sequence[Objective], output: Output) -> dict[str, Any]:
+    contrast = objectives[0].target is None
+    unit = "logit difference" if contrast else _UNITS.get(output, "") if isinstance(output, str) else ""
+    return {"unit": unit, "input": dict(example.notes or {})}
+
+
+def _target_name(objectives: Sequence[Objective]) -> str:
+    names = list(dict.fromkeys(o.label for o in objectives))
+    return ", ".join(names)
+
+
+def _pack_layout(layout: Layout | None) -> tuple[dict[str, Any] | None, dict[str, NDArray[Any]]]:
+    match layout:
+        case TextLayout():
+            return {"kind": "text", "pieces": layout.pieces}, {}
+        case TableLayout():
+            return {
+                "kind": "table",
+                "columns": layout.columns,
+                "values": layout.values,
+                "players": layout.players,
+            }, {}
+        case ImageLayout():
+            return {"kind": "image"}, {
+                "layout.image": layout.image.numpy(),
+                "layout.mask": layout.mask.numpy(),
+            }
+        case None:
+            return None, {}
+
+
+def _unpack_layout(packed: dict[str, Any] | None, arrays: Mapping[str, NDArray[Any]]) -> Layout | None:
+    if packed is None:
+        return None
+    match packed["kind"]:
+        case "text":
+            return TextLayout(tuple((text, player) for text, player in packed["pieces"]))
+        case "table":
+            return TableLayout(tuple(packed["columns"]), tuple(packed["values"]), tuple(packed["players"]))
+        case "image":
+            image, mask = (torch.from_numpy(np.array(arrays[f"layout.{k}"])) for k in ("image", "mask"))
+            return ImageLayout(image, mask)
+        case other:
+            raise ValueError(f"unknown layout {other!r}")
+
+
+def _finite(value: Any) -> Any:
+    """The same data with null for numbers that JSON cannot hold."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value
+
+
+def _in_notebook() -> bool:
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    shell = get_ipython()
+    return shell is not None and hasattr(shell, "kernel")
