@@ -61,7 +61,20 @@ class Explanation:
 
             display(HTML(self._repr_html_()))
             return
-        Console().print(interaction_table(self.interactions, k=k))
+        console = Console()
+        console.print(interaction_table(self.interactions, k=k))
+        console.print(self.summary(), soft_wrap=True, markup=False, highlight=False)
+
+    def summary(self) -> str:
+        """What it took, and how well it went, in one line."""
+        source = self.interactions.provenance
+        parts = [f"{source.forward_passes + source.backward_passes:,} model rows", f"{source.seconds:.1f} s"]
+        for name in ("roughness", "gap"):
+            if name in source.details:
+                values = source.details[name]
+                numbers = values if isinstance(values, list) else [values]
+                parts.append(f"{name} {', '.join(f'{v:.2g}' for v in numbers)}")
+        return " · ".join(parts)
 
     def page(self) -> str:
         """The self-contained HTML page."""
@@ -92,20 +105,17 @@ class Explanation:
             FileError: the file cannot be written.
         """
         target = Path(path)
-        suffix = target.suffix.lower()
+        suffix = check_ending(target)
         if suffix == ".safetensors":
             return write_safetensors(target, *self._pack())
         if suffix in _FIGURES:
             figure = self.plot(view)
             with atomic_path(target) as temporary:
                 figure.savefig(temporary, dpi=150, bbox_inches="tight")
-        elif suffix in (".html", ".json"):
+        else:
             text = self.page() if suffix == ".html" else self.to_json()
             with atomic_path(target) as temporary:
                 temporary.write_text(text, encoding="utf-8")
-        else:
-            endings = ", ".join((".html", ".json", ".safetensors", *_FIGURES))
-            raise OptionError(f"expected a file that ends in one of {endings}; got {target.name!r}")
         return target
 
     @classmethod
@@ -117,7 +127,7 @@ class Explanation:
         """
         arrays, metadata = read_safetensors(path, FORMAT)
         try:
-            interactions = Interactions.unpack(arrays, metadata)
+            interactions = _result_class(metadata).unpack(arrays, metadata)
             return cls(interactions, _unpack_layout(json.loads(metadata["layout"]), arrays))
         except (KeyError, ValueError, TypeError) as error:
             raise FileError(f"{path} is damaged: {error!r}") from error
@@ -169,6 +179,19 @@ class Explanation:
         arrays, metadata = self.interactions.pack()
         layout, extra = _pack_layout(self.layout)
         return arrays | extra, metadata | {"format": FORMAT, "layout": json.dumps(layout)}
+
+
+def check_ending(path: Path) -> str:
+    """The ending of a file that :meth:`Explanation.save` can write, in lower case.
+
+    Raises:
+        OptionError: another ending.
+    """
+    endings = (".html", ".json", ".safetensors", *_FIGURES)
+    suffix = path.suffix.lower()
+    if suffix not in endings:
+        raise OptionError(f"expected a file that ends in one of {', '.join(endings)}; got {path.name!r}")
+    return suffix
 
 
 def explain(
@@ -253,6 +276,12 @@ def explain(
         target=_target_name(objectives), details=details
     )
     return Explanation(interactions, example.layout, attributions, example)
+
+
+def _result_class(metadata: Mapping[str, str]) -> type[Interactions]:
+    """The type of result that the method gives; the general one where the method is not installed."""
+    method = registry().methods.get(json.loads(metadata["provenance"])["method"])
+    return getattr(method, "result", Interactions)
 
 
 def _make_example(adapter: Adapter, data: Any, given: Mapping[str, Any], target: Any) -> Example:

@@ -49,9 +49,10 @@ def adapt(
     """
     if isinstance(model, Adapter):
         return model
-    name = str(model) if isinstance(model, str | Path) else None
-    if name is not None:
-        model, tokenizer, transforms = _load(name, tokenizer, transforms)
+    name = None
+    if isinstance(model, str | Path):
+        name = str(model).removeprefix(ZOO_PREFIX)
+        model, tokenizer, transforms = _load(str(model), tokenizer, transforms)
     if not isinstance(model, nn.Module):
         raise InputError(
             f"expected a model (torch module), its name or an adapter, got {type(model).__name__}"

@@ -113,9 +113,10 @@ class Registry:
                     f"the method {name!r} is not available: plugin {plugin.name!r} {plugin.error}"
                 )
         close = difflib.get_close_matches(name.lower().replace("_", "-"), self.methods, n=1, cutoff=0.4)
-        hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(self.methods))}"
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        hint += f"; there are {', '.join(sorted(self.methods))}"
         if failed:
-            hint += f" (plugins that failed to load: {', '.join(p.name for p in failed)})"
+            hint += f"; plugins that failed to load: {', '.join(p.name for p in failed)}"
         raise UnknownNameError(f"no method is called {name!r}{hint}")
 
     # ---------------------------------------------------------------- loading

@@ -75,6 +75,6 @@ def find_label(label: str | int, labels: Sequence[str], count: int | None = None
     if label.lower() in names:
         return names.index(label.lower())
     close = difflib.get_close_matches(label.lower(), names, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
     shown = ", ".join(labels[:8]) + (", ..." if len(labels) > 8 else "")
     raise TargetError(f"no label is called {label!r}{hint}; the labels are {shown or 'their numbers'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ import torch
 from captum.attr import PerturbationAttribution
 from captum.log import log_usage
 from torch import Tensor
+from tqdm import tqdm
 
 from hoi_captum.core.example import PerModel
 from hoi_captum.core.games import MaskedGame
@@ -66,12 +68,14 @@ class GameMethod(PerturbationAttribution):
         orders: lowest and highest order of a term; None = up to all players.
         summary: one line for the table of methods.
         several_models: whether a list of forward functions is accepted.
+        result: type of the tables that ``interact`` gives.
     """
 
     kinds: ClassVar[tuple[str, ...]]
     orders: ClassVar[tuple[int, int | None]]
     summary: ClassVar[str]
     several_models: ClassVar[bool] = False
+    result: ClassVar[type[Interactions]] = Interactions
 
     def __init__(self, forward_func: Callable[..., Any] | Sequence[Callable[..., Any]]) -> None:
         is_list = isinstance(forward_func, list | tuple)
@@ -241,6 +245,10 @@ class GameMethod(PerturbationAttribution):
         with preserved_state(*models):
             games = self._games(arguments, internal_batch_size, show_progress)
             self._check(games)
+            if show_progress:
+                n, rows = games[0].n_players, games[0].n_examples
+                total = len(games) * rows << n
+                tqdm.write(f"{n} players: 2^{n} coalitions, {total:,} model passes in all", file=sys.stderr)
             values = torch.stack([game.table() for game in games], dim=1)
         return ValueTables(
             games=tuple(games),

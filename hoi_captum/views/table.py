@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PivotedTerms", "interaction_table", "pivot"]
 
+_HEADER_WIDTH = 12
 _BAR_CELLS = 6
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
@@ -67,7 +68,9 @@ def interaction_table(
     table.add_column("kind", no_wrap=True)
     table.add_column("order", justify="right", no_wrap=True)
     for title in scope_titles(interactions, terms.scopes):
-        table.add_column(Text(title), justify="right", overflow="fold", min_width=7)
+        # names of models break at their hyphens, not in the middle of a word
+        header = title.replace("-", "-\n") if len(title) > _HEADER_WIDTH else title
+        table.add_column(Text(header), justify="right", overflow="fold", min_width=7)
     table.add_column("", no_wrap=True, min_width=_BAR_CELLS)
 
     for rank, (members, kind, scores) in enumerate(

@@ -42,8 +42,8 @@ def path(name: str) -> Path:
     wanted = name.removeprefix(_PREFIX)
     if wanted not in known:
         close = difflib.get_close_matches(wanted, known, n=1, cutoff=0.4)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise UnknownNameError(f"no zoo model is called {wanted!r}: {hint}There are {', '.join(known)}.")
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise UnknownNameError(f"no zoo model is called {wanted!r}{hint}; there are {', '.join(known)}")
     return _WEIGHTS / wanted
 
 

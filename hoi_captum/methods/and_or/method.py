@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from hoi_captum.core.games import MaskedGame
+from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.method import GameMethod, ValueTables
 from hoi_captum.core.mobius import player_count
 from hoi_captum.core.options import check_choice, check_count, check_number
@@ -76,6 +77,7 @@ class GeneralizableAndOr(GameMethod):
     orders: ClassVar[tuple[int, int | None]] = (1, None)
     summary: ClassVar[str] = "sparse AND and OR concepts, shared by several models"
     several_models: ClassVar[bool] = True
+    result: ClassVar[type[Interactions]] = AndOrInteractions
 
     def __init__(
         self,

@@ -1,0 +1,37 @@
+# `make demo` and `make test` do all their own set-up; the rest is for development.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test lint format benchmarks clean
+
+demo: $(INSTALLED)
+	$(BIN)/hoi-captum demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmarks: $(INSTALLED)
+	$(BIN)/python -m benchmarks.and_or
+
+# a virtual environment of its own, made anew when the requirements change
+$(INSTALLED): pyproject.toml requirements/torch.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) --requirement requirements/torch.txt
+	$(PIP) --editable ".[test,lint]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist out *.egg-info

@@ -1,0 +1,5 @@
+"""``python -m hoi_captum``."""
+
+from hoi_captum.cli import main
+
+main()
