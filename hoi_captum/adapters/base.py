@@ -47,8 +47,19 @@ class Forward:
     description: str
 
     def __call__(self, *inputs: Any) -> Tensor:
+        scores = self.scores(*inputs)
         # scores of half-precision models are compared in float32: interactions are small differences
-        return self.output(self.scores(*inputs).float())
+        return self.output(scores.to(torch.promote_types(scores.dtype, torch.float32)))
+
+
+def _contrast(first: int, second: int) -> Callable[[Tensor], Tensor]:
+    def difference(scores: Tensor) -> Tensor:
+        count = scores.shape[1]
+        if max(first, second) >= count:
+            raise TargetError(f"expected targets in 0..{count - 1}, got {first} and {second}")
+        return scores[:, first] - scores[:, second]
+
+    return difference
 
 
 class Adapter(ABC):
@@ -80,7 +91,7 @@ class Adapter(ABC):
         self.model: Any = model
         self.tokenizer = tokenizer
         self.transforms = transforms
-        self.labels = tuple(labels or ())
+        self.labels = () if labels is None else tuple(map(str, labels))
         self.name = name or type(model).__name__
         self.output = as_output(output)
 
@@ -139,7 +150,7 @@ class Adapter(ABC):
             if len(target) != 2:
                 raise TargetError(f"expected one target or a pair of targets to contrast, got {len(target)}")
             first, second = (self.column(label) for label in target)
-            forward = self._forward(lambda scores: scores[:, first] - scores[:, second])
+            forward = self._forward(_contrast(first, second))
             return Objective(forward, None, f"{self.label(first)} - {self.label(second)}")
         column = self._predicted(example) if target is None else self.column(target)
         return Objective(self.forward_func, column, self.label(column))

@@ -25,6 +25,8 @@ from hoi_captum.errors import InputError, TargetError
 
 Baseline = str | Tensor | None
 
+_VOCABULARY_CHUNK = 1 << 14  # tokens embedded at once for the mean
+
 
 class Encoded(NamedTuple):
     """Token ids and where each token stands in the text (special tokens: an empty span)."""
@@ -98,9 +100,7 @@ class HuggingFaceAdapter(Adapter):
         encoded = self._encode(slot)
         spans = find_players(slot, players, encoded.spans)
         owner = torch.tensor(assign_tokens(encoded.spans, spans, slot.text))
-        embedding = self.model.get_input_embeddings()
-        with torch.no_grad():
-            inputs = embedding(torch.tensor([encoded.ids], device=embedding.weight.device))
+        inputs = self._embeddings(encoded.ids).unsqueeze(0)
         notes: dict[str, Any] = {"tokens": len(encoded.ids)}
 
         def with_baseline(vector: Tensor) -> Example:
@@ -163,17 +163,19 @@ class HuggingFaceAdapter(Adapter):
         return found
 
     def _vector(self, baseline: str | Tensor) -> Tensor:
-        weight: Tensor = self.model.get_input_embeddings().weight.detach()
+        size = self.model.get_input_embeddings().weight.shape[1]
         if isinstance(baseline, Tensor):
-            if baseline.shape != weight.shape[1:]:
+            if tuple(baseline.shape) != (size,):
                 raise InputError(
-                    f"expected a baseline vector of shape ({weight.shape[1]},), got {tuple(baseline.shape)}"
+                    f"expected a baseline vector of shape ({size},), got {tuple(baseline.shape)}"
                 )
-            return baseline
+            return baseline.detach()
+        if not isinstance(baseline, str):
+            raise InputError(f"expected a baseline to be a name or a Tensor, got {type(baseline).__name__}")
         if baseline == "mean":
-            return weight.float().mean(0)
+            return self._mean_embedding()
         if baseline == "zero":
-            return torch.zeros(weight.shape[1])
+            return torch.zeros(size)
         ids = {
             "mask": self.tokenizer.mask_token_id,
             "pad": self.tokenizer.pad_token_id,
@@ -188,14 +190,29 @@ class HuggingFaceAdapter(Adapter):
                     f"the tokenizer has no {baseline} token for the baseline; it has "
                     f"{', '.join(have) or 'none'}, and 'mean', 'zero' or 'auto' always work"
                 )
-            return weight[token]
+            return self._embeddings([token])[0]
         tokens = self.tokenizer(baseline, add_special_tokens=False)["input_ids"]
         if len(tokens) != 1:
             raise InputError(
                 f"expected a baseline to be mask, pad, eos, unk, mean, zero, auto or the text of one token; "
                 f"{baseline!r} is {len(tokens)} tokens"
             )
-        return weight[tokens[0]]
+        return self._embeddings(tokens)[0]
+
+    def _embeddings(self, ids: list[int]) -> Tensor:
+        """What the model makes of token ids, (k, H): not always a row of the weight (Gemma scales it)."""
+        embedding = self.model.get_input_embeddings()
+        with torch.no_grad():
+            vectors: Tensor = embedding(torch.tensor(ids, device=embedding.weight.device))
+        return vectors
+
+    def _mean_embedding(self) -> Tensor:
+        count = self.model.get_input_embeddings().weight.shape[0]
+        starts = range(0, count, _VOCABULARY_CHUNK)
+        chunks = (list(range(s, min(s + _VOCABULARY_CHUNK, count))) for s in starts)
+        sums = [self._embeddings(ids).double().sum(0) for ids in chunks]
+        mean: Tensor = torch.stack(sums).sum(0) / count
+        return mean
 
     def default_layer(self) -> nn.Module:
         """The last block of the model's longest stack of layers."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from hoi_captum.core.options import check_choice
 from hoi_captum.errors import OptionError, TargetError
@@ -30,11 +32,21 @@ def log_odds(logits: Tensor) -> Tensor:
     return odds.scatter(-1, largest, logits.gather(-1, largest) - others)
 
 
+def log_prob(logits: Tensor) -> Tensor:
+    """Log-probability of each class; a single column is a logistic output."""
+    return functional.logsigmoid(logits) if logits.shape[-1] == 1 else logits.log_softmax(-1)
+
+
+def prob(logits: Tensor) -> Tensor:
+    """Probability of each class; a single column is a logistic output."""
+    return logits.sigmoid() if logits.shape[-1] == 1 else logits.softmax(-1)
+
+
 OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "log_odds": log_odds,
     "logit": lambda logits: logits,
-    "log_prob": lambda logits: logits.log_softmax(-1),
-    "prob": lambda logits: logits.softmax(-1),
+    "log_prob": log_prob,
+    "prob": prob,
 }
 
 
@@ -65,12 +77,10 @@ def find_label(label: str | int, labels: Sequence[str], count: int | None = None
     count = count or len(labels) or None
     if isinstance(label, str) and not labels and label.isdecimal():
         label = int(label)
-    if isinstance(label, int) and not isinstance(label, bool):
-        if label < 0 or (count is not None and label >= count):
-            raise TargetError(f"expected a target in 0..{'' if count is None else count - 1}, got {label}")
-        return label
     if not isinstance(label, str):
-        raise TargetError(f"expected a target to be a label or an int, got {type(label).__name__}")
+        return _check_column(label, count)
+    if label in labels:  # ahead of a label that differs from it by case only
+        return labels.index(label)
     names = [name.lower() for name in labels]
     if label.lower() in names:
         return names.index(label.lower())
@@ -78,3 +88,15 @@ def find_label(label: str | int, labels: Sequence[str], count: int | None = None
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     shown = ", ".join(labels[:8]) + (", ..." if len(labels) > 8 else "")
     raise TargetError(f"no label is called {label!r}{hint}; the labels are {shown or 'their numbers'}")
+
+
+def _check_column(label: object, count: int | None) -> int:
+    try:
+        if isinstance(label, bool):
+            raise TypeError
+        column = operator.index(label)  # type: ignore[arg-type]  # numpy's integers and 0-d tensors have it too
+    except TypeError:
+        raise TargetError(f"expected a target to be a label or an int, got {type(label).__name__}") from None
+    if column < 0 or (count is not None and column >= count):
+        raise TargetError(f"expected a target in 0..{'' if count is None else count - 1}, got {column}")
+    return column

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hoi_captum.adapters.base import Adapter
+from hoi_captum.core.coalitions import Players
 from hoi_captum.core.example import Example, TableLayout
 from hoi_captum.errors import InputError, PlayerError
 
@@ -27,7 +28,8 @@ class TabularAdapter(Adapter):
 
     @classmethod
     def accepts(cls, model: nn.Module, *, tokenizer: Any, transforms: Any) -> bool:
-        return isinstance(model, nn.Module)
+        # a text model that no other family knows is not a table's
+        return isinstance(model, nn.Module) and tokenizer is None
 
     def scores(self, *inputs: Any) -> Tensor:
         scores: Tensor = self.model(*inputs)
@@ -53,7 +55,8 @@ class TabularAdapter(Adapter):
 
         Args:
             raw: a row of numbers: a sequence, array, Tensor, or a mapping (Series) with names.
-            players: the player of each feature, for groups of features. Default: one for each
+            players: the player of each feature, for groups of features; -1 is never absent. Default: one
+                for each
             baseline: a number or a row (a Tensor), what an absent feature becomes. Default: the
                 background's mean, or 0
             background: rows (k, features) whose mean is the baseline.
@@ -76,18 +79,24 @@ class TabularAdapter(Adapter):
             raise PlayerError(f"expected a player for each of {len(row)} features, got {len(owner)}")
         parameter = next(self.model.parameters(), row)
         inputs = row.unsqueeze(0).to(device=parameter.device, dtype=parameter.dtype)
+        mask = torch.tensor([owner], device=inputs.device)
+        Players.from_feature_mask((inputs,), (mask,))
+        masked = _baseline_row(baseline, background, inputs)
         return Example(
             inputs=inputs,
-            baselines=_baseline_row(baseline, background, inputs),
-            feature_mask=torch.tensor([owner], device=inputs.device),
+            # background equals the input, so that Captum's own classes find no effect there
+            baselines=torch.where(mask < 0, inputs, masked),
+            feature_mask=mask,
             names=_player_names(names, owner),
             layout=TableLayout(names, tuple(row.tolist()), owner),
         )
 
 
 def _as_tensor(values: Any, what: str) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach().cpu().double()
     try:
-        return torch.as_tensor(np.asarray(values, dtype=np.float64))
+        return torch.as_tensor(np.array(values, dtype=np.float64))
     except (TypeError, ValueError) as error:
         raise InputError(f"expected {what} of numbers: {error}") from error
 
@@ -96,12 +105,19 @@ def _baseline_row(baseline: Any, background: Any, inputs: Tensor) -> Tensor:
     if isinstance(baseline, str):
         raise InputError(f"expected a baseline to be a number or a row of numbers, got {baseline!r}")
     if baseline is None:
-        row = torch.zeros(1) if background is None else _as_tensor(background, "background rows").mean(0)
+        row = torch.zeros(1) if background is None else _mean_row(background, inputs.shape[1])
     else:
         row = _as_tensor(baseline, "a baseline")
     if row.numel() not in (1, inputs.shape[1]):
         raise InputError(f"expected a baseline of {inputs.shape[1]} numbers, got {row.numel()}")
     return row.reshape(1, -1).to(inputs).expand_as(inputs)
+
+
+def _mean_row(background: Any, features: int) -> Tensor:
+    rows = _as_tensor(background, "background rows")
+    if rows.dim() != 2 or not len(rows) or rows.shape[1] != features:
+        raise InputError(f"expected background rows of shape (k, {features}), got {tuple(rows.shape)}")
+    return rows.mean(0)
 
 
 def _player_names(names: tuple[str, ...], owner: tuple[int, ...]) -> tuple[str, ...]:

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
+from functools import cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 from hoi_captum.core.example import TextLayout
 from hoi_captum.errors import InputError, PlayerError
 
-# a word: letters and digits of any script, with apostrophes and hyphens inside
-_WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
+
+@cache
+def _word() -> re.Pattern[str]:
+    """Letters and digits of any script with their marks (accents, vowel signs); apostrophes, hyphens and
+    invisible joiners inside.
+    """
+    # no mark stands below or between these, and re knows no class of marks
+    planes = chain(range(0x300, 0x20000), range(0xE0100, 0xE01F0))
+    marks = "".join(c for c in map(chr, planes) if unicodedata.category(c).startswith("M"))
+    part = f"[^\\W_](?:[^\\W_]|[{marks}])*"
+    return re.compile(f"{part}(?:['’\u200c\u200d\\-]{part})*")
 
 
 class Span(NamedTuple):
@@ -59,10 +71,10 @@ def find_players(slot: Slot, players: Any, tokens: Sequence[Span]) -> list[Span]
         PlayerError: none found, or a span that does not exist.
     """
     if players == "words":
-        matches = _WORD.finditer(slot.text, slot.start, slot.end)
+        matches = _word().finditer(slot.text, slot.start, slot.end)
         spans = [Span(*m.span()) for m in matches]
     elif players == "tokens":
-        spans = [s for s in tokens if slot.start <= s.start < s.end <= slot.end]
+        spans = _merged([s for s in tokens if slot.start <= s.start < s.end <= slot.end])
     elif isinstance(players, str) or not isinstance(players, Sequence):
         raise PlayerError(f"expected players to be 'words', 'tokens' or a list of spans, got {players!r}")
     else:
@@ -72,6 +84,17 @@ def find_players(slot: Slot, players: Any, tokens: Sequence[Span]) -> list[Span]
             f"the text {slot.text[slot.start : slot.end]!r} has no players: expected {players!s:.20} in it "
             "that can be masked"
         )
+    return spans
+
+
+def _merged(tokens: Sequence[Span]) -> list[Span]:
+    """Tokens that share a character (the bytes of one letter) as one span."""
+    spans: list[Span] = []
+    for token in tokens:
+        if spans and token.start < spans[-1].end:
+            spans[-1] = Span(spans[-1].start, max(spans[-1].end, token.end))
+        else:
+            spans.append(token)
     return spans
 
 

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hoi_captum.adapters.base import Adapter
+from hoi_captum.core.coalitions import Players
 from hoi_captum.core.example import Example, ImageLayout
 from hoi_captum.errors import InputError, PlayerError
 
 DEFAULT_GRID = (3, 3)
+_OVERSHOOT = 0.1  # how far an array's values may leave their range, in parts of it
 _BLUR = 0.25  # standard deviation of the blurred baseline, in parts of the image's smaller side
 
 
@@ -52,7 +54,7 @@ class ImageClassifierAdapter(Adapter):
         raw: Any,
         *,
         players: tuple[int, int] | int | Any = DEFAULT_GRID,
-        baseline: str | float | Tensor = "zero",
+        baseline: str | float | Tensor | None = None,
     ) -> Example:
         """An image with its players.
 
@@ -69,24 +71,20 @@ class ImageClassifierAdapter(Adapter):
         """
         image = self._tensor(raw)
         mask = _mask(players, image.shape[1:])
+        baseline = "zero" if baseline is None else baseline
         parameter = next(self.model.parameters(), image)
         inputs = image.unsqueeze(0).to(device=parameter.device, dtype=parameter.dtype)
         background = (mask < 0).to(inputs.device)
         masked = torch.where(background, inputs, _baseline(baseline, inputs))
-        count = int(mask.max()) + 1
+        feature_mask = mask.view(1, 1, *mask.shape).to(inputs.device)
+        count = Players.from_feature_mask((inputs,), (feature_mask,)).count
         return Example(
             inputs=inputs,
             baselines=masked,
-            feature_mask=mask.view(1, 1, *mask.shape).to(inputs.device),
+            feature_mask=feature_mask,
             names=_names(players, count),
             layout=ImageLayout(self._visible(image), mask),
-            notes={
-                "baseline": baseline
-                if isinstance(baseline, str)
-                else "given"
-                if baseline is not None
-                else "zero"
-            },
+            notes={"baseline": baseline if isinstance(baseline, str) else "given"},
         )
 
     def _tensor(self, raw: Any) -> Tensor:
@@ -95,14 +93,16 @@ class ImageClassifierAdapter(Adapter):
                 raise InputError(f"expected an image Tensor (C, H, W), got shape {tuple(raw.shape)}")
             return raw.detach().cpu().float()
         image = read_image(raw)
+        first = next((m for m in self.model.modules() if isinstance(m, nn.Conv2d)), None)
         if self.transforms is not None:
+            if first is not None and first.in_channels == 3:  # a grey image for a model of colour images
+                image = image.convert("RGB")
             tensor = self.transforms(image)
             if not isinstance(tensor, Tensor) or tensor.dim() != 3:
                 raise InputError(
                     f"expected transforms to give a Tensor (C, H, W), got {type(tensor).__name__}"
                 )
             return tensor.float()
-        first = next((m for m in self.model.modules() if isinstance(m, nn.Conv2d)), None)
         grey = first is not None and first.in_channels == 1
         array = np.asarray(image.convert("L" if grey else "RGB"), dtype=np.float32) / 255
         return torch.from_numpy(array).reshape(*array.shape[:2], -1).permute(2, 0, 1).contiguous()
@@ -111,6 +111,8 @@ class ImageClassifierAdapter(Adapter):
         """The image as a person would see it: normalisation undone, (H, W, 3) in [0, 1]."""
         mean, std = _normalisation(self.transforms)
         seen = image * std + mean
+        if len(seen) not in (1, 3):  # not grey, not colours
+            seen = seen.mean(0, keepdim=True)
         if seen.min() < 0 or seen.max() > 1:
             seen = (seen - seen.min()) / (seen.max() - seen.min()).clamp(min=1e-12)
         return seen.expand(3, -1, -1).permute(1, 2, 0).contiguous()
@@ -125,19 +127,41 @@ def read_image(raw: Any) -> Any:
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(raw, Image.Image):
-        return raw
+        return _plain(raw)
     if isinstance(raw, np.ndarray):
         if raw.ndim not in (2, 3):
             raise InputError(f"expected an image array (H, W) or (H, W, C), got shape {raw.shape}")
-        scaled = raw if raw.dtype == np.uint8 else (np.clip(raw, 0, 1) * 255).round().astype(np.uint8)
-        return Image.fromarray(scaled.squeeze())
+        return _plain(_from_array(raw))
     if not isinstance(raw, str | Path):
         raise InputError(f"expected an image: a path, PIL image, array or Tensor; got {type(raw).__name__}")
     try:
         with Image.open(raw) as image:
-            return image.convert("RGB") if image.mode not in ("L", "RGB") else image.copy()
+            return _plain(image)
     except (OSError, UnidentifiedImageError, ValueError) as error:
         raise InputError(f"cannot read an image from {raw}: {error}") from error
+
+
+def _plain(image: Any) -> Any:
+    return image.copy() if image.mode in ("L", "RGB") else image.convert("RGB")
+
+
+def _from_array(array: np.ndarray) -> Any:
+    from PIL import Image
+
+    most = 255 if array.dtype.kind in "iu" else 1
+    # resized images overshoot a little
+    if not (array.min(initial=0) >= -_OVERSHOOT * most and array.max(initial=0) <= (1 + _OVERSHOOT) * most):
+        raise InputError(
+            f"expected an image array of integers in 0..255 or of floats in 0..1, got {array.dtype} in "
+            f"{array.min():g}..{array.max():g}"
+        )
+    scaled = (np.clip(array.astype(np.float64), 0, most) * (255 / most)).round().astype(np.uint8)
+    try:
+        return Image.fromarray(scaled[..., 0] if scaled.ndim == 3 and scaled.shape[2] == 1 else scaled)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"expected an image array (H, W) or (H, W, C) with 1, 3 or 4 channels, got shape {array.shape}"
+        ) from error
 
 
 def _mask(players: Any, size: Sequence[int]) -> Tensor:
@@ -154,7 +178,12 @@ def _mask(players: Any, size: Sequence[int]) -> Tensor:
         return grid
     if isinstance(players, str):
         raise PlayerError(f"expected players to be a grid (rows, columns) or a mask (H, W), got {players!r}")
-    mask = torch.as_tensor(players)
+    try:
+        mask = torch.as_tensor(players)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise PlayerError(
+            f"expected players to be a grid (rows, columns) or a mask (H, W): {error}"
+        ) from error
     if tuple(mask.shape) != (height, width) or mask.is_floating_point():
         raise PlayerError(
             f"expected a mask of integers of shape {(height, width)}, got {mask.dtype} {tuple(mask.shape)}"
@@ -179,11 +208,13 @@ def _baseline(baseline: str | float | Tensor, inputs: Tensor) -> Tensor:
         if baseline == "blur":
             return _blurred(inputs)
         raise InputError(f"expected baseline to be zero, mean, blur, a number or a Tensor, got {baseline!r}")
-    if isinstance(baseline, Tensor) and tuple(baseline.shape) not in ((), tuple(inputs.shape[1:])):
-        raise InputError(
-            f"expected a baseline of shape {tuple(inputs.shape[1:])}, got {tuple(baseline.shape)}"
-        )
-    return torch.as_tensor(baseline).to(inputs).expand_as(inputs)
+    try:
+        given = torch.as_tensor(baseline)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"expected a baseline to be a name, a number or a Tensor: {error}") from error
+    if tuple(given.shape) not in ((), tuple(inputs.shape[1:])):
+        raise InputError(f"expected a baseline of shape {tuple(inputs.shape[1:])}, got {tuple(given.shape)}")
+    return given.detach().to(inputs).expand_as(inputs)
 
 
 def _blurred(inputs: Tensor) -> Tensor:
@@ -209,5 +240,5 @@ def _normalisation(transforms: Any) -> tuple[Tensor, Tensor]:
     for step in (transforms, *getattr(transforms, "transforms", ())):
         mean, std = getattr(step, "mean", None), getattr(step, "std", None)
         if mean is not None and std is not None:
-            return torch.tensor(mean).view(-1, 1, 1), torch.tensor(std).view(-1, 1, 1)
+            return torch.as_tensor(mean).view(-1, 1, 1), torch.as_tensor(std).view(-1, 1, 1)
     return torch.zeros(1, 1, 1), torch.ones(1, 1, 1)

@@ -68,9 +68,9 @@ class Players:
             )
         for x, mask in zip(inputs, feature_mask, strict=True):
             _check_mask(x, mask)
-        return cls(
-            tuple(m.to(x.device) for x, m in zip(inputs, feature_mask, strict=True)), _count(feature_mask)
-        )
+        # int64: torch takes smaller integers for something else than indices, or not at all
+        masks = tuple(m.to(x.device, torch.int64) for x, m in zip(inputs, feature_mask, strict=True))
+        return cls(masks, _count(masks))
 
     @classmethod
     def _one_per_cell(cls, inputs: tuple[Tensor, ...]) -> Players:

@@ -111,6 +111,10 @@ class Example(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(_KEYS)
 
+    # a mapping compares its values, and tensors compare cell by cell: an example is equal to itself only
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
     @classmethod
     def combine(cls, examples: Sequence[Example]) -> Example:
         """The same players seen by several models: values become :class:`PerModel`.

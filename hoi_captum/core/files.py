@@ -22,7 +22,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary file beside ``path`` that replaces it on success and vanishes on failure.
 
     Raises:
-        FileError: the directory does not exist or cannot be written.
+        FileError: the directory does not exist or cannot be written, or ``path`` is a directory itself.
     """
     final = Path(path)
     try:
@@ -37,7 +37,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        temporary.replace(final)
+        try:
+            temporary.replace(final)
+        except OSError as error:
+            raise FileError(f"cannot write {final}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -78,7 +78,7 @@ class MaskedGame:
             is_tuple = isinstance(additional_forward_args, tuple)
             self._additional = additional_forward_args if is_tuple else (additional_forward_args,)
         self._target = Target(target, self.n_examples)
-        masks = None if feature_mask is None else as_tensors(feature_mask, "feature_mask")
+        masks = feature_mask if feature_mask is None or isinstance(feature_mask, tuple) else (feature_mask,)
         self.players = Players.from_feature_mask(self._inputs, masks)
         self._chunk = _chunk_rows(internal_batch_size, self._inputs)
         self._show_progress = show_progress
@@ -102,8 +102,10 @@ class MaskedGame:
         """
         n = self.n_players
         if n > limit:
+            # an image has so many cells that Python refuses to write the number out
+            passes = f"2^{n} = {2**n:,}" if n <= 64 else f"2^{n}"
             raise TooManyPlayersError(
-                f"{n} players need 2^{n} = {2**n:,} model passes for each row and model, and the limit is "
+                f"{n} players need {passes} model passes for each row and model, and the limit is "
                 f"{limit} players ({2**limit:,} passes). Group the cells into fewer players (feature_mask; "
                 "players=... for texts and images), or raise max_players if the time is yours to spend"
             )
@@ -200,7 +202,7 @@ class MaskedGame:
             output = self._forward_func(*inputs, *additional)
         except RuntimeError as error:
             mismatch = _placement_mismatch(self._forward_func, inputs)
-            if mismatch:
+            if mismatch and _is_about_placement(error):
                 raise InputError(mismatch) from error
             raise
         if not isinstance(output, Tensor):
@@ -213,7 +215,9 @@ class MaskedGame:
     def _repeat(self, value: Any, rows: Tensor) -> Any:
         if not isinstance(value, Tensor) or value.dim() == 0 or value.shape[0] not in (1, self.n_examples):
             return value
-        return _rows_of(value, rows).expand(len(rows), *value.shape[1:])
+        if value.shape[0] == 1:  # copied, as in Captum: a model may write into its arguments
+            return value.repeat(len(rows), *[1] * (value.dim() - 1))
+        return _rows_of(value, rows)
 
 
 def _rows_of(tensor: Tensor, rows: Tensor) -> Tensor:
@@ -259,6 +263,11 @@ def _is_out_of_memory(error: BaseException) -> bool:
     # the CPU allocator raises a plain RuntimeError
     text = str(error).lower()
     return "not enough memory" in text or "can't allocate memory" in text or "out of memory" in text
+
+
+def _is_about_placement(error: RuntimeError) -> bool:
+    text = str(error).lower()
+    return not _is_out_of_memory(error) and ("type" in text or "device" in text)
 
 
 def _placement_mismatch(forward_func: Any, inputs: tuple[Tensor, ...]) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,7 +16,7 @@ from torch import Tensor
 from hoi_captum.core.coalitions import coalitions_of
 from hoi_captum.core.files import read_safetensors, write_safetensors
 from hoi_captum.core.provenance import Provenance
-from hoi_captum.errors import InputError
+from hoi_captum.errors import FileError, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,9 +50,9 @@ class Term:
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    array = np.ascontiguousarray(array)
+    array = np.asarray(array, order="C")  # not ascontiguousarray, which makes a number a vector
     if array.flags.writeable:
-        array = array.view()
+        array = array.copy()  # whoever made the array may go on to change it
         array.flags.writeable = False
     return array
 
@@ -119,7 +119,12 @@ class Interactions:
         orders = [t.order for t in terms]
         weights = None
         if any(t.weights is not None for t in terms):
-            weights = np.array([w for t in terms for w in (t.weights or (1.0,) * t.order)])
+            for t in terms:
+                if t.weights is not None and len(t.weights) != t.order:
+                    raise InputError(f"expected {t.order} weights, one for each member, got {len(t.weights)}")
+            # in the order of the sorted members
+            pairs = [sorted(zip(t.members, t.weights or (1.0,) * t.order, strict=True)) for t in terms]
+            weights = np.array([w for term in pairs for _, w in term], dtype=np.float64)
         return cls(
             players=tuple(players),
             scores=np.array([t.score for t in terms], dtype=np.float64),
@@ -147,10 +152,19 @@ class Interactions:
 
         Args:
             blocks: (kind, scope, values) with values (2^n,) in table order.
+
+        Raises:
+            InputError: values of another length.
         """
         n = len(players)
         scores, members, sizes, kinds, scopes = [], [], [], [], []
         for kind, scope, values in blocks:
+            if tuple(values.shape) != (1 << n,):
+                raise InputError(
+                    f"expected {1 << n} values for {n} players in the block {kind!r}, got shape "
+                    f"{tuple(values.shape)}"
+                )
+            values = values.detach().cpu()
             index = values.nonzero().squeeze(-1)
             index = index[index > 0]
             present = coalitions_of(index, n).numpy()
@@ -250,7 +264,7 @@ class Interactions:
         self,
         *,
         kind: str | None = None,
-        order: int | Sequence[int] | None = None,
+        order: int | Iterable[int] | None = None,
         scope: str | None = None,
         players: Sequence[int] | None = None,
     ) -> Self:
@@ -259,7 +273,7 @@ class Interactions:
         if kind is not None:
             keep &= self.kinds == kind
         if order is not None:
-            keep &= np.isin(self.orders, order)
+            keep &= np.isin(self.orders, list(order) if isinstance(order, Iterable) else [order])
         if scope is not None:
             keep &= self.scopes == scope
         for player in players or ():
@@ -386,4 +400,8 @@ class Interactions:
         Raises:
             FileError: the file cannot be read, or holds something else.
         """
-        return cls.unpack(*read_safetensors(path, FORMAT))
+        arrays, metadata = read_safetensors(path, FORMAT)
+        try:
+            return cls.unpack(arrays, metadata)
+        except (LookupError, TypeError, ValueError) as error:
+            raise FileError(f"{path} is damaged: {error!r}") from error

@@ -32,7 +32,16 @@ def tensors_in(value: Any) -> tuple[Tensor, ...]:
 
 
 def with_tensors(value: Any, tensors: tuple[Tensor, ...]) -> Any:
-    """``value`` with its tensors replaced, in order; its type and all else are kept."""
+    """``value`` with its tensors replaced, in order; its type and all else are kept.
+
+    Raises:
+        InputError: another number of tensors than ``value`` has.
+    """
+    held = len(tensors_in(value))
+    if len(tensors) != held:
+        raise InputError(f"expected {held} tensors to replace those of the layer, got {len(tensors)}")
+    if not held:
+        return value
     remaining = iter(tensors)
     if isinstance(value, Tensor):
         return next(remaining)
@@ -100,7 +109,7 @@ def layer_activations(
 
     # cloned, since a later in-place operation (ReLU(inplace=True)) would change what was seen
     def keep(tensors: tuple[Tensor, ...]) -> None:
-        seen.append(tuple(t.clone() for t in tensors))
+        seen.append(tuple(t.detach().clone() for t in tensors))
 
     with torch.no_grad(), tapped(layer, keep, at_input=at_input):
         forward_func(*inputs, *additional_forward_args)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from numbers import Real
+from numbers import Integral, Real
 
 from hoi_captum.errors import OptionError
 
@@ -26,9 +26,9 @@ def check_count(name: str, value: object, *, low: int = 1) -> int:
     Raises:
         OptionError: anything else.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
         raise OptionError(f"expected {name} to be an int >= {low}, got {value!r}")
-    return value
+    return int(value)
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> str:

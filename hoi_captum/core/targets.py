@@ -34,7 +34,7 @@ class Target:
         if target is None:
             return
         if isinstance(target, Tensor):
-            if target.is_floating_point() or target.dim() > 1:
+            if target.is_floating_point() or (target.dim() > 1 and target.numel() != 1):
                 raise TargetError(
                     f"expected an integer target of 0 or 1 dimensions, got {target.dtype} "
                     f"of shape {tuple(target.shape)}"
