@@ -49,7 +49,7 @@ def write_safetensors(
     path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
 ) -> Path:
     """Write arrays and metadata to a new file beside ``path``, then put it in place."""
-    arrays = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
+    arrays = {name: np.asarray(a, order="C") for name, a in arrays.items()}
     with atomic_path(path) as temporary:
         save_file(arrays, temporary, metadata=dict(metadata))
     return Path(path)

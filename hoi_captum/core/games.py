@@ -117,7 +117,7 @@ class MaskedGame:
     def values(self, coalitions: Tensor) -> Tensor:
         """v of the given coalitions.
 
-        When memory runs out the rows of a pass are halved, with one warning, and the work goes on.
+        When memory runs out the rows of a pass are halved, with a warning, and the work goes on.
 
         Args:
             coalitions (Tensor): (m, n) bool.

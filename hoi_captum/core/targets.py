@@ -66,7 +66,10 @@ class Target:
         try:
             if self._each is not None:
                 # (m, k): the indices of each row, gathered at once
-                indices = torch.tensor(self._each, device=output.device)[rows.to(output.device)]
+                each = torch.tensor(self._each, device=output.device)
+                if each.dtype == torch.bool:  # which would choose columns as a mask does
+                    raise TypeError("booleans are no indices")
+                indices = each[rows.to(output.device)]
                 chosen = output[(torch.arange(len(output), device=output.device), *indices.unbind(1))]
             elif self._shared is not None:
                 chosen = output[(slice(None), *self._shared)]

@@ -1,0 +1,111 @@
+"""Models and random numbers are left as they were found, whatever happens."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from hoi_captum.core.state import evaluation_mode, preserved_rng, preserved_state, single_thread
+
+
+class Oops(Exception):
+    pass
+
+
+def leave(context, work, fails: bool) -> None:
+    try:
+        with context:
+            work()
+            if fails:
+                raise Oops
+    except Oops:
+        assert fails
+    else:
+        assert not fails
+
+
+def model() -> nn.Sequential:
+    net = nn.Sequential(nn.Linear(2, 2), nn.Dropout(), nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 1)))
+    net[1].eval()  # mixed, as in fine-tuning
+    net[0].weight.requires_grad_(False)
+    return net
+
+
+def flags(net: nn.Module) -> list[bool]:
+    return [m.training for m in net.modules()] + [p.requires_grad for p in net.parameters()]
+
+
+def draw() -> tuple:
+    return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("context", [preserved_rng, preserved_state])
+def test_random_numbers_go_on_as_if_nothing_was_drawn(context, fails):
+    def seed() -> None:
+        random.seed(3)
+        np.random.seed(3)  # noqa: NPY002
+        torch.manual_seed(3)
+
+    seed()
+    expected = draw()
+    seed()
+    leave(context(), draw, fails)
+    assert draw() == expected
+    seed()
+    leave(context(), lambda: torch.manual_seed(99), fails)
+    assert draw() == expected
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_flags_of_every_model_come_back(fails):
+    nets = [model(), model()]
+    before = [flags(net) for net in nets]
+
+    def meddle() -> None:
+        for net in nets:
+            net.eval()
+            net.requires_grad_(False)
+            net[0].train()
+            net[0].weight.requires_grad_(True)
+        assert [flags(net) for net in nets] != before
+
+    leave(preserved_state(*nets, lambda x: x, 3), meddle, fails)
+    assert [flags(net) for net in nets] == before
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_evaluation_mode(fails):
+    nets = [model(), model()]
+    before = [flags(net) for net in nets]
+
+    def look() -> None:
+        assert not any(m.training for net in nets for m in net.modules())
+
+    leave(evaluation_mode(*nets), look, fails)
+    assert [flags(net) for net in nets] == before
+
+
+def test_evaluation_mode_leaves_batch_statistics_alone():
+    net = model()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with evaluation_mode(net):
+        first, second = net(torch.ones(4, 2)), net(torch.ones(4, 2))
+    assert torch.equal(first, second)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_threads(fails):
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        leave(single_thread(), lambda: seen.append(torch.get_num_threads()), fails)
+        assert seen == [1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
