@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from hoi_captum.adapters.base import Adapter
 from hoi_captum.adapters.outputs import Output
 from hoi_captum.core.example import Example
 from hoi_captum.core.state import evaluation_mode
-from hoi_captum.errors import InputError
+from hoi_captum.errors import InputError, PluginWarning
 from hoi_captum.registry import registry
 
 ZOO_PREFIX = "zoo:"
@@ -58,7 +59,7 @@ def adapt(
             f"expected a model (torch module), its name or an adapter, got {type(model).__name__}"
         )
     for family in registry().adapters_in_order():
-        if family.accepts(model, tokenizer=tokenizer, transforms=transforms):
+        if _accepts(family, model, tokenizer, transforms):
             return family(
                 model, tokenizer=tokenizer, transforms=transforms, labels=labels, output=output, name=name
             )
@@ -136,6 +137,15 @@ def _example(model: Any, raw: Any, options: dict[str, Any], **processors: Any) -
     adapters = adapters_for(model, **processors)
     with evaluation_mode(*(a.model for a in adapters)):
         return Example.combine([adapter.example(raw, **options) for adapter in adapters])
+
+
+def _accepts(family: type[Adapter], model: nn.Module, tokenizer: Any, transforms: Any) -> bool:
+    try:
+        return family.accepts(model, tokenizer=tokenizer, transforms=transforms)
+    except Exception as error:  # one bad adapter must not keep the others from their models
+        reason = f"its accepts() raised {type(error).__name__}: {error}"
+        warnings.warn(f"the adapter {family.__name__} was passed over: {reason}", PluginWarning, stacklevel=3)
+        return False
 
 
 def _load(name: str, tokenizer: Any, transforms: Any) -> tuple[nn.Module, Any, Any]:

@@ -74,7 +74,7 @@ class Registry:
 
         self._load(BUILT_IN, "", lambda: built_in)
         for point in points:
-            version = point.dist.version if point.dist else ""
+            version = _version(point)
             if disabled & {point.name, "all"}:
                 self.plugins.append(Plugin(point.name, version, "disabled", f"by {DISABLE_VARIABLE}"))
             else:
@@ -116,7 +116,8 @@ class Registry:
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         hint += f"; there are {', '.join(sorted(self.methods))}"
         if failed:
-            hint += f"; plugins that failed to load: {', '.join(p.name for p in failed)}"
+            reasons = ", ".join(f"{p.name!r} {p.error}" for p in failed)
+            hint += f"; it may belong to a plugin that failed to load: {reasons}"
         raise UnknownNameError(f"no method is called {name!r}{hint}")
 
     # ---------------------------------------------------------------- loading
@@ -124,15 +125,18 @@ class Registry:
         found = _Found()
         try:
             plugin = load()
-            self._check_plugin(plugin)
-            self._manager.register(plugin, name)
-            self._call_hooks(plugin, found)
-        except Exception as error:  # whatever a stranger's code raises must not reach the others
+            self._check_plugin(name, plugin)
+            try:
+                self._manager.register(plugin, name)
+                self._call_hooks(plugin, found)
+            except BaseException:
+                self._manager.unregister(name=name)
+                raise
+        # whatever a stranger's code raises must not reach the others; only Ctrl-C passes
+        except (Exception, SystemExit) as error:
             reason = (
                 str(error) if isinstance(error, PluginError) else f"raised {type(error).__name__}: {error}"
             )
-            if self._manager.has_plugin(name):
-                self._manager.unregister(name=name)
             self.plugins.append(_describe(name, version, found, "failed", reason))
             warnings.warn(f"plugin {name!r} was left out: it {reason}", PluginWarning, stacklevel=2)
             return
@@ -140,25 +144,29 @@ class Registry:
             getattr(self._all, kind).update(getattr(found, kind))
         self.plugins.append(_describe(name, version, found, "ok", ""))
 
-    def _check_plugin(self, plugin: Any) -> None:
+    def _check_plugin(self, name: str, plugin: Any) -> None:
+        if self._manager.has_plugin(name):
+            raise PluginError("has the name of another plugin; rename its entry point")
+        if self._manager.is_registered(plugin):
+            raise PluginError(f"is the same as plugin {self._manager.get_name(plugin)!r}")
         wanted = getattr(plugin, "HOI_CAPTUM_API_VERSION", hookspecs.API_VERSION)
         if not isinstance(wanted, int) or wanted > hookspecs.API_VERSION:
             raise PluginError(
                 f"was made for version {wanted!r} of the plugin contract and this is version "
                 f"{hookspecs.API_VERSION}; update hoi-captum"
             )
-        for name in dir(plugin):
-            marked = self._manager.parse_hookimpl_opts(plugin, name) is not None
-            if marked and name not in self._hooks:
-                close = difflib.get_close_matches(name, self._hooks, n=1)
+        for attribute in dir(plugin):
+            marked = self._manager.parse_hookimpl_opts(plugin, attribute) is not None
+            if marked and attribute not in self._hooks:
+                close = difflib.get_close_matches(attribute, self._hooks, n=1)
                 hint = (
                     f"; did you mean {close[0]}?"
                     if close
                     else f"; hooks are {', '.join(sorted(self._hooks))}"
                 )
-                raise PluginError(f"implements an unknown hook {name}{hint}")
-            if name in self._hooks and not marked:
-                raise PluginError(f"defines {name} without the mark @hoi_captum.hookimpl")
+                raise PluginError(f"implements an unknown hook {attribute}{hint}")
+            if attribute in self._hooks and not marked:
+                raise PluginError(f"defines {attribute} without the mark @hoi_captum.hookimpl")
 
     def _call_hooks(self, plugin: Any, found: _Found) -> None:
         others = [p for p in self._manager.get_plugins() if p is not plugin]
@@ -177,6 +185,13 @@ class Registry:
 
             caller = self._manager.subset_hook_caller(f"{_PREFIX}register_{kind}", remove_plugins=others)
             caller(register=register)
+
+
+def _version(point: EntryPoint) -> str:
+    try:
+        return str(point.dist.version) if point.dist else ""
+    except Exception:  # what an interrupted uninstall leaves has no metadata
+        return ""
 
 
 def _describe(name: str, version: str, found: _Found, status: str, error: str) -> Plugin:
@@ -208,8 +223,9 @@ def _check_method(name: str, cls: Any) -> None:
         raise wrong(f"whose kinds are {kinds!r}; expected a tuple of strings, such as ('and', 'or')")
     if not _is_order_range(orders):
         raise wrong(f"whose orders are {orders!r}; expected (lowest, highest), highest None for no limit")
-    if not isinstance(getattr(cls, "summary", None), str):
-        raise wrong("which has no summary; expected one line for the table of methods")
+    summary = getattr(cls, "summary", None)
+    if not isinstance(summary, str) or not summary.strip() or "\n" in summary:
+        raise wrong(f"whose summary is {summary!r}; expected one line for the table of methods")
 
 
 def _is_order_range(orders: Any) -> bool:
@@ -222,6 +238,10 @@ def _is_order_range(orders: Any) -> bool:
 def _check_adapter(name: str, cls: Any) -> None:
     if not isinstance(cls, type) or not issubclass(cls, Adapter):
         raise PluginError(f"registers the adapter {name!r}, which is no subclass of Adapter: {cls!r}")
+    if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+        raise PluginError(f"registers the adapter {name!r}, which lacks {', '.join(missing)}")
+    if not isinstance(getattr(cls, "family", None), str):
+        raise PluginError(f"registers the adapter {name!r}, which has no family; expected its name")
 
 
 def _check_view(name: str, view: Any) -> None:
