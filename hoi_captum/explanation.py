@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from hoi_captum.adapters.base import Adapter, Objective
-from hoi_captum.adapters.outputs import Output
-from hoi_captum.core.example import Example, ImageLayout, Layout, PerModel, TableLayout, TextLayout
+from hoi_captum.adapters.outputs import OUTPUTS, Output
+from hoi_captum.core.example import Example, Layout, PerModel, TextLayout
 from hoi_captum.core.files import atomic_path, read_safetensors, write_safetensors
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.state import evaluation_mode
 from hoi_captum.errors import FileError, InputError, OptionError
 from hoi_captum.inputs import adapters_for
 from hoi_captum.registry import get_method, registry
+from hoi_captum.saved import FIGURES, check_destination, finite, pack_layout, unpack_layout
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMAT = "hoi_captum.explanation/1"
-_FIGURES = (".png", ".svg", ".pdf")
 _UNITS = {"log_odds": "log-odds", "logit": "logit", "log_prob": "nats", "prob": "probability"}
+_SET_BY_US = ("forward_func", "layer", "device_ids")
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,14 +99,18 @@ class Explanation:
             view: which drawing; see :meth:`plot`.
 
         Raises:
-            OptionError: another ending, or an unknown view.
+            OptionError: another ending, an unknown view, or a view for a file that is no drawing.
             FileError: the file cannot be written.
         """
         target = Path(path)
-        suffix = check_ending(target)
+        suffix = check_destination(target)
+        if view is not None and suffix not in FIGURES:
+            raise OptionError(
+                f"expected view with a drawing ({', '.join(FIGURES)}); got view {view!r} for {target.name!r}"
+            )
         if suffix == ".safetensors":
             return write_safetensors(target, *self._pack())
-        if suffix in _FIGURES:
+        if suffix in FIGURES:
             figure = self.plot(view)
             with atomic_path(target) as temporary:
                 figure.savefig(temporary, dpi=150, bbox_inches="tight")
@@ -128,15 +130,15 @@ class Explanation:
         arrays, metadata = read_safetensors(path, FORMAT)
         try:
             interactions = _result_class(metadata).unpack(arrays, metadata)
-            return cls(interactions, _unpack_layout(json.loads(metadata["layout"]), arrays))
-        except (KeyError, ValueError, TypeError) as error:
+            return cls(interactions, unpack_layout(json.loads(metadata["layout"]), arrays))
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
             raise FileError(f"{path} is damaged: {error!r}") from error
 
     def to_json(self) -> str:
         """All terms with names, scores and how they were computed, as JSON."""
         table, source = self.interactions, self.interactions.provenance
         return json.dumps(
-            _finite(
+            finite(
                 {
                     "format": FORMAT,
                     "method": source.method,
@@ -177,21 +179,8 @@ class Explanation:
 
     def _pack(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         arrays, metadata = self.interactions.pack()
-        layout, extra = _pack_layout(self.layout)
+        layout, extra = pack_layout(self.layout)
         return arrays | extra, metadata | {"format": FORMAT, "layout": json.dumps(layout)}
-
-
-def check_ending(path: Path) -> str:
-    """The ending of a file that :meth:`Explanation.save` can write, in lower case.
-
-    Raises:
-        OptionError: another ending.
-    """
-    endings = (".html", ".json", ".safetensors", *_FIGURES)
-    suffix = path.suffix.lower()
-    if suffix not in endings:
-        raise OptionError(f"expected a file that ends in one of {', '.join(endings)}; got {path.name!r}")
-    return suffix
 
 
 def explain(
@@ -249,8 +238,10 @@ def explain(
         >>> explanation.interactions.players
         ('not', 'a', 'bad', 'film')
     """
-    cls = get_method(method) if isinstance(method, str) else method
+    cls = _method_class(method)
     several = isinstance(model, list | tuple)
+    if several and not getattr(cls, "several_models", False):
+        raise InputError(f"{cls.__name__} explains one model, got a {type(model).__name__} of {len(model)}")
     adapters = adapters_for(model, tokenizer=tokenizer, transforms=transforms, labels=labels, output=output)
     given = {"players": players, "baseline": baseline, "template": template, "background": background}
     with evaluation_mode(*(a.model for a in adapters)):
@@ -271,7 +262,7 @@ def explain(
         }
         extra = {"internal_batch_size": internal_batch_size, "show_progress": show_progress}
         attributions, interactions = _run(instance, call, extra)
-    details = dict(interactions.provenance.details) | _notes(example, objectives, output)
+    details = dict(interactions.provenance.details) | _notes(example, objectives, adapters)
     interactions = interactions.with_players(example.names).with_provenance(
         target=_target_name(objectives), details=details
     )
@@ -282,6 +273,17 @@ def _result_class(metadata: Mapping[str, str]) -> type[Interactions]:
     """The type of result that the method gives; the general one where the method is not installed."""
     method = registry().methods.get(json.loads(metadata["provenance"])["method"])
     return getattr(method, "result", Interactions)
+
+
+def _method_class(method: Any) -> type:
+    if isinstance(method, str):
+        return get_method(method)
+    if not isinstance(method, type):
+        raise InputError(
+            f"expected method to be a name or a class, got {type(method).__name__}; options of the method "
+            "are arguments of explain()"
+        )
+    return method
 
 
 def _make_example(adapter: Adapter, data: Any, given: Mapping[str, Any], target: Any) -> Example:
@@ -297,9 +299,9 @@ def _make_example(adapter: Adapter, data: Any, given: Mapping[str, Any], target:
 
 def _construct(cls: type, forward_func: Any, adapter: Adapter, layer: Any, options: dict[str, Any]) -> Any:
     accepted = inspect.signature(cls).parameters
-    unknown = [name for name in options if name not in accepted]
+    known = [name for name in accepted if name not in _SET_BY_US]
+    unknown = [name for name in options if name not in known]
     if unknown:
-        known = [name for name in accepted if name not in ("forward_func", "layer", "device_ids")]
         raise OptionError(f"{cls.__name__} has no option {', '.join(unknown)}; it has {', '.join(known)}")
     if "layer" not in accepted:
         if layer is not None:
@@ -329,61 +331,20 @@ def _run(instance: Any, call: dict[str, Any], extra: dict[str, Any]) -> tuple[An
     return attributions, results[0]
 
 
-def _notes(example: Example, objectives: Sequence[Objective], output: Output) -> dict[str, Any]:
+def _notes(example: Example, objectives: Sequence[Objective], adapters: Sequence[Adapter]) -> dict[str, Any]:
     contrast = objectives[0].target is None
-    unit = "logit difference" if contrast else _UNITS.get(output, "") if isinstance(output, str) else ""
-    return {"unit": unit, "input": dict(example.notes or {})}
+    # an adapter that was given has an output of its own
+    units = {"logit difference" if contrast else _unit(adapter.output) for adapter in adapters}
+    return {"unit": units.pop() if len(units) == 1 else "", "input": dict(example.notes or {})}
+
+
+def _unit(output: Callable[..., Any]) -> str:
+    return next((_UNITS[name] for name, function in OUTPUTS.items() if function is output), "")
 
 
 def _target_name(objectives: Sequence[Objective]) -> str:
     names = list(dict.fromkeys(o.label for o in objectives))
     return ", ".join(names)
-
-
-def _pack_layout(layout: Layout | None) -> tuple[dict[str, Any] | None, dict[str, NDArray[Any]]]:
-    match layout:
-        case TextLayout():
-            return {"kind": "text", "pieces": layout.pieces}, {}
-        case TableLayout():
-            return {
-                "kind": "table",
-                "columns": layout.columns,
-                "values": layout.values,
-                "players": layout.players,
-            }, {}
-        case ImageLayout():
-            return {"kind": "image"}, {
-                "layout.image": layout.image.numpy(),
-                "layout.mask": layout.mask.numpy(),
-            }
-        case None:
-            return None, {}
-
-
-def _unpack_layout(packed: dict[str, Any] | None, arrays: Mapping[str, NDArray[Any]]) -> Layout | None:
-    if packed is None:
-        return None
-    match packed["kind"]:
-        case "text":
-            return TextLayout(tuple((text, player) for text, player in packed["pieces"]))
-        case "table":
-            return TableLayout(tuple(packed["columns"]), tuple(packed["values"]), tuple(packed["players"]))
-        case "image":
-            image, mask = (torch.from_numpy(np.array(arrays[f"layout.{k}"])) for k in ("image", "mask"))
-            return ImageLayout(image, mask)
-        case other:
-            raise ValueError(f"unknown layout {other!r}")
-
-
-def _finite(value: Any) -> Any:
-    """The same data with null for numbers that JSON cannot hold."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return value
 
 
 def _in_notebook() -> bool:
