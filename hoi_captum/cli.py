@@ -7,16 +7,16 @@ import json
 import sys
 import traceback
 import warnings
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hoi_captum.errors import HoiError, HoiWarning, InputError, OptionError
+from hoi_captum.errors import FileError, HoiError, HoiWarning, InputError, OptionError
 
 DEMO_MODELS = ("zoo:sentiment-bert-a", "zoo:sentiment-bert-b")
 # a real review, held out when the models were trained
@@ -54,14 +54,16 @@ def demo(
 ) -> None:
     """Explain a real film review with two BERTs: what do they share?"""
     import hoi_captum as hoi
+    from hoi_captum.saved import check_destination
 
+    _make_directory(out.parent)
+    check_destination(out)
     console = Console()
     console.print(Text(DEMO_REVIEW, style="italic"))
     explanation = hoi.explain(list(DEMO_MODELS), DEMO_REVIEW, target="negative", show_progress=True)
     _print_shared(console, explanation, top)
-    out.parent.mkdir(parents=True, exist_ok=True)
     explanation.save(out)
-    console.print(f"The page with all interactions: {out}", soft_wrap=True)
+    console.print(Text(f"The page with all interactions: {out}"), soft_wrap=True)
 
 
 @app.command()
@@ -148,15 +150,15 @@ def explain(
 ) -> None:
     """Explain a text or an image by its interactions."""
     import hoi_captum as hoi
-    from hoi_captum.explanation import check_ending
+    from hoi_captum.saved import check_destination
 
     paths = out if out else [] if as_json else [Path("explanation.html")]
     for path in paths:
-        check_ending(path)  # before hours of work, not after
+        check_destination(path)  # before hours of work, not after
     if against is not None and target is None:
         raise OptionError("--against needs --target: the pair is explained as a contrast")
     if data == "-":
-        data = sys.stdin.read().strip()
+        data = _standard_input()
     explanation = hoi.explain(
         [model, *also] if also else model,
         data,
@@ -202,18 +204,9 @@ def main(arguments: list[str] | None = None) -> None:
         warnings.simplefilter("always", HoiWarning)
         warnings.showwarning = _show_warning  # type: ignore[assignment]  # catch_warnings puts it back
         try:
-            code = app(given, standalone_mode=False) or 0
-        except click.exceptions.Exit as stop:
-            code = stop.exit_code
-        except click.ClickException as error:
-            error.show()
-            code = error.exit_code
-        except (click.Abort, KeyboardInterrupt):
-            print("stopped", file=sys.stderr)
-            code = 130
+            app(given)  # leaves by SystemExit: 2 and the usage for wrong arguments, 130 for Ctrl-C
         except Exception as error:
-            code = _report(error, debug)
-    sys.exit(code)
+            sys.exit(_report(error, debug))
 
 
 def _report(error: Exception, debug: bool) -> int:
@@ -229,6 +222,20 @@ def _report(error: Exception, debug: bool) -> int:
 def _show_warning(message: Any, category: type[Warning], *where: Any) -> None:
     if issubclass(category, HoiWarning):
         print(f"warning: {message}", file=sys.stderr)
+
+
+def _standard_input() -> str:
+    try:
+        return sys.stdin.read().strip()
+    except UnicodeDecodeError as error:
+        raise InputError(f"expected a text on standard input, got bytes that are none: {error}") from error
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"cannot make the directory {path}: {error.strerror or error}") from error
 
 
 def _print_shared(console: Console, explanation: Explanation, top: int) -> None:
@@ -257,11 +264,16 @@ def _players(given: str | None) -> Any:
 
 
 def _method_options(given: list[str]) -> dict[str, Any]:
+    from hoi_captum.explanation import explain
+
+    not_the_methods = set(signature(explain).parameters) - {"layer"}
     options = {}
     for item in given:
         name, equals, text = item.partition("=")
         if not equals or not name.isidentifier():
             raise OptionError(f"expected --option NAME=VALUE, got {item!r}")
+        if name in not_the_methods:
+            raise OptionError(f"expected --option with an option of the method, got {name!r}")
         try:
             options[name] = ast.literal_eval(text)
         except (ValueError, SyntaxError):
