@@ -7,6 +7,7 @@ plugins nor transformers nor torchvision.
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ _HOMES = {
     "get_method": "registry",
     "hookimpl": "hookspecs",
     "image_example": "inputs",
-    "methods": "registry",
     "plugins": "registry",
     "tabular_example": "inputs",
     "text_example": "inputs",
@@ -63,6 +63,22 @@ __all__ = [
     "views",
     "zoo",
 ]
+
+
+class _CallablePackage(ModuleType):
+    """The package ``hoi_captum.methods``, which is also the function of that name.
+
+    Importing a method's module puts its package here, in the place of any function.
+    """
+
+    def __call__(self) -> dict[str, type]:
+        """All registered method classes by name, sorted."""
+        from hoi_captum.registry import methods
+
+        return methods()
+
+
+import_module(f"{__name__}.methods").__class__ = _CallablePackage
 
 
 def __getattr__(name: str) -> Any:
