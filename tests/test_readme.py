@@ -1,0 +1,68 @@
+"""What the README shows must run, and be true."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hoi_captum import zoo
+from hoi_captum.cli import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+SCRIPTS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_there_is_a_script_for_each_family():
+    assert len(SCRIPTS) == 3
+    for script, family in zip(SCRIPTS, ("bert", "llama", "resnet"), strict=True):
+        assert f"{family}-" in script or f"-{family}" in script
+        assert len([line for line in script.splitlines() if line.strip()]) <= 13
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=["bert", "llama", "resnet"])
+def test_scripts_run(script, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning:hoi_captum", "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    named = re.findall(r'(?:save|savefig)\("([^"]+)"', script)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(named)
+
+
+def test_commands_run(tmp_path, monkeypatch, capsys):
+    block = next(b for b in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if "hoi-captum explain" in b)
+    commands = [shlex.split(line)[1:] for line in block.splitlines() if line.startswith("hoi-captum")]
+    assert [c[0] for c in commands] == ["explain", "explain", "render"]
+    monkeypatch.chdir(tmp_path)
+    zoo.samples("digits-resnet", 1)[0][0].save("digit.png")
+    for command in commands:
+        with pytest.raises(SystemExit) as stop:
+            main(command)
+        assert stop.value.code == 0, capsys.readouterr().err
+    made = {word for command in commands for word in command if Path(word).suffix}
+    assert {p.name for p in tmp_path.iterdir()} == made
+
+
+def test_the_table_of_methods_is_the_registrys(capsys):
+    shown = re.search(r"<!-- methods:.*?-->\n(.*?)<!-- /methods -->", README, re.DOTALL)
+    assert shown
+    with pytest.raises(SystemExit):
+        main(["methods", "--markdown"])
+    assert capsys.readouterr().out == shown[1]
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_what_is_linked_exists(document):
+    for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / document).read_text("utf-8")):
+        assert (ROOT / link).exists(), link
