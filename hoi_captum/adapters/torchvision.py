@@ -91,7 +91,7 @@ class ImageClassifierAdapter(Adapter):
         if isinstance(raw, Tensor):
             if raw.dim() != 3:
                 raise InputError(f"expected an image Tensor (C, H, W), got shape {tuple(raw.shape)}")
-            return raw.detach().cpu().float()
+            return raw.detach().cpu().to(torch.promote_types(raw.dtype, torch.float32))
         image = read_image(raw)
         first = next((m for m in self.model.modules() if isinstance(m, nn.Conv2d)), None)
         if self.transforms is not None:
@@ -115,7 +115,7 @@ class ImageClassifierAdapter(Adapter):
             seen = seen.mean(0, keepdim=True)
         if seen.min() < 0 or seen.max() > 1:
             seen = (seen - seen.min()) / (seen.max() - seen.min()).clamp(min=1e-12)
-        return seen.expand(3, -1, -1).permute(1, 2, 0).contiguous()
+        return seen.float().expand(3, -1, -1).permute(1, 2, 0).contiguous()
 
 
 def read_image(raw: Any) -> Any:
