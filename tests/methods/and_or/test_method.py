@@ -11,7 +11,6 @@ import pytest
 import torch
 from captum.attr import FeatureAblation, NoiseTunnel, ShapleyValues
 from captum.metrics import infidelity, sensitivity_max
-from oracles import matched, shapley
 from torch import nn
 
 import hoi_captum as hoi
@@ -24,6 +23,7 @@ from hoi_captum.errors import (
     TooManyPlayersError,
 )
 from hoi_captum.methods.and_or import AndOrInteractions, GeneralizableAndOr
+from tests.methods.and_or.oracles import matched, shapley
 
 ONES = torch.ones(1, 4, dtype=torch.float64)
 

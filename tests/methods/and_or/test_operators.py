@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from oracles import and_effect, dictionary, matched, members, or_effect, random_table
 
 from hoi_captum.core.mobius import coalition_orders
 from hoi_captum.methods.and_or import operators as op
 from hoi_captum.methods.and_or.spin import InvariantInverse, spin_basis
+from tests.methods.and_or.oracles import and_effect, dictionary, matched, members, or_effect, random_table
 
 
 def table(n, *shape, seed=0):

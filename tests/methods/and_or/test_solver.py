@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import exact_optimum, matched, planted_table, random_table
 from scipy.optimize import minimize
 
 from hoi_captum import zoo
@@ -19,6 +18,7 @@ from hoi_captum.methods.and_or.constraints import BoundedTube, Tube, project_to_
 from hoi_captum.methods.and_or.extraction import Settings, extract
 from hoi_captum.methods.and_or.objective import Objective
 from hoi_captum.methods.and_or.operators import atom_mask, values_of
+from tests.methods.and_or.oracles import exact_optimum, matched, planted_table, random_table
 
 ERROR = 0.02
 
