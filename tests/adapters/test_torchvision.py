@@ -105,7 +105,7 @@ def mask_of(value: int, shape=(10, 7)) -> torch.Tensor:
         ({"a": 1}, "grid"),
         (None, "grid"),
     ],
-    ids=str,
+    ids=lambda v: type(v).__name__,
 )
 def test_players_that_cannot_be_used(players, says):
     with pytest.raises(PlayerError, match=says):
