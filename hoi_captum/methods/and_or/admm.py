@@ -25,7 +25,7 @@ _VIOLATION_PER_GAP = 10.0  # tolerance of the violation, in tolerances of the ga
 _FIRST_STEP = 0.002
 _BALANCE_INTERVAL = 60.0
 # dense noise above the error bound: the optimum is dense and wants equal steps for all orders
-_NOISE_CHECK_AT, _NOISE_SHARE = 200, 0.25
+_NOISE_CHECK_AT, _NOISE_SHARE = 200, 0.05
 _NOISE_METRIC = Metric(theta=2.0, decay=1.0)
 
 
