@@ -188,10 +188,12 @@ class Registry:
 
 
 def _version(point: EntryPoint) -> str:
+    # what an interrupted uninstall leaves has no metadata: None, or an error in later Pythons
     try:
-        return str(point.dist.version) if point.dist else ""
-    except Exception:  # what an interrupted uninstall leaves has no metadata
-        return ""
+        found: str | None = point.dist.version if point.dist else None
+    except Exception:
+        found = None
+    return found or ""
 
 
 def _describe(name: str, version: str, found: _Found, status: str, error: str) -> Plugin:

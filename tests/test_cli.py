@@ -10,9 +10,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from PIL import Image
+from torch import nn
 
 import hoi_captum as hoi
 from hoi_captum import cli, zoo
@@ -216,7 +218,18 @@ def test_players_of_a_text(run: Run, players: str, names: list[str]) -> None:
 
 def test_value_baseline_and_batch_size(run: Run) -> None:
     arguments = ("--value", "prob", "--baseline", "mean", "--batch-size", "3", "--target", "positive")
-    read = json.loads(run("explain", BERT, TEXT, *arguments, "--json").out)
+    rows: list[int] = []
+
+    def note(module: nn.Module, _: object, output: Any) -> None:
+        if type(module).__name__ == "BertForSequenceClassification":
+            rows.append(len(output.logits))
+
+    handle = nn.modules.module.register_module_forward_hook(note)
+    try:
+        read = json.loads(run("explain", BERT, TEXT, *arguments, "--json").out)
+    finally:
+        handle.remove()
+    assert rows == [3, 3, 3, 3, 3, 1]
     expected = hoi.explain(BERT, TEXT, target="positive", output="prob", baseline="mean")
     assert read["base"] == pytest.approx(expected.interactions.base, abs=1e-6)
     assert read["provenance"]["details"]["unit"] == "probability"

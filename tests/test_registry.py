@@ -383,6 +383,14 @@ def test_two_plugins_of_one_name(site: Site) -> None:
     assert made.plugins[2].error == "has the name of another plugin; rename its entry point"
 
 
+def test_the_name_of_a_plugin_that_failed_is_free_again(site: Site) -> None:
+    site.install("same", GOOD + "\n    raise OSError('no licence')")
+    site.install("same", GOOD)
+    made = site.registry(fails=1)
+    assert [p.status for p in made.plugins[1:]] == ["failed", "ok"]
+    assert made.method("my-method").__module__ == site.modules[1]
+
+
 def test_a_plugin_cannot_take_the_place_of_the_built_in_one(site: Site) -> None:
     site.install(BUILT_IN, GOOD)
     site.install("third", GOOD)
@@ -404,7 +412,8 @@ def test_one_module_under_two_names(site: Site) -> None:
 
 def test_a_plugin_without_metadata_still_works(site: Site) -> None:
     site.install("leftover", GOOD, metadata=False)
-    assert plugin_of(site.registry(), "leftover").status == "ok"
+    leftover = plugin_of(site.registry(), "leftover")
+    assert (leftover.status, leftover.version) == ("ok", "")
 
 
 # ---------------------------------------------------------------- switching plugins off
