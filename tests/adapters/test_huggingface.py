@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import (
     Gemma3ForCausalLM,
     Gemma3TextConfig,
+    GPT2LMHeadModel,
     LlamaConfig,
     LlamaForSequenceClassification,
     RobertaConfig,
@@ -91,6 +92,19 @@ def test_a_causal_model_without_one_gets_its_end_of_text_in_front_never_masked(g
     # a text that begins with it already keeps one
     again = adapter.example("<|endoftext|>" + TEXT, baseline="zero", players=["film"])
     assert torch.equal(again.inputs, example.inputs)
+
+
+def test_a_causal_model_that_gives_the_scores_of_all_positions(gpt2):
+    class Older(GPT2LMHeadModel):
+        def forward(self, input_ids=None, inputs_embeds=None, use_cache=None):
+            return super().forward(input_ids, inputs_embeds=inputs_embeds, use_cache=use_cache)
+
+    model, tokenizer = Older(gpt2[0].config).eval(), gpt2[1]
+    model.load_state_dict(gpt2[0].state_dict())
+    older = CausalLMAdapter(model, tokenizer=tokenizer)
+    inputs = older.example(TEXT, baseline="zero").inputs
+    assert older.scores(inputs).shape == (1, len(tokenizer))
+    same(older.scores(inputs), CausalLMAdapter(gpt2[0], tokenizer=tokenizer).scores(inputs))
 
 
 @pytest.mark.parametrize("prefix", ["sentiment-llama-a", "sentiment-llama-b"])
