@@ -95,6 +95,11 @@ def test_empty_texts(text):
         fill(None, text)
 
 
+def test_half_characters():
+    with pytest.raises(InputError, match="surrogates"):
+        fill(None, "not \ud83d bad")
+
+
 @pytest.mark.parametrize("text", [None, 3, ["not", "bad"], b"bytes"])
 def test_what_is_no_text(text):
     with pytest.raises(InputError, match=r"expected a text \(str\)"):
