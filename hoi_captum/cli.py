@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hoi_captum.core.provenance import library_versions
 from hoi_captum.errors import FileError, HoiError, HoiWarning, InputError, OptionError
 
 DEMO_MODELS = ("zoo:sentiment-bert-a", "zoo:sentiment-bert-b")
@@ -39,10 +40,19 @@ TopOption = Annotated[int, typer.Option("--top", min=1, help="Rows of the table.
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(library_versions()["hoi-captum"])
+        raise typer.Exit
+
+
 @app.callback()
 def _common(
     context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
 ) -> None:
     context.obj = debug
 

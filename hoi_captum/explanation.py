@@ -247,14 +247,11 @@ def explain(
     with evaluation_mode(*(a.model for a in adapters)):
         examples = [_make_example(a, data, given, target) for a in adapters]
         example = Example.combine(examples)
+        targets = [target] * len(adapters)
         if target is None:  # all models explain what the first one predicts
-            first = adapters[0].objective(None, examples[0])
-            objectives = [
-                first,
-                *(a.objective(first.label, e) for a, e in zip(adapters[1:], examples[1:], strict=True)),
-            ]
-        else:
-            objectives = [a.objective(target, e) for a, e in zip(adapters, examples, strict=True)]
+            column = adapters[0].predict(examples[0])
+            targets = [column, *[adapters[0].label(column)] * (len(adapters) - 1)]
+        objectives = [a.objective(t, e) for a, t, e in zip(adapters, targets, examples, strict=True)]
         forwards: list[Any] = [o.forward_func for o in objectives]
         instance = _construct(cls, forwards if several else forwards[0], adapters[0], layer, options)
         call = dict(example) | {

@@ -14,7 +14,7 @@ from hoi_captum.adapters.base import Adapter
 from hoi_captum.adapters.outputs import Output
 from hoi_captum.core.example import Example
 from hoi_captum.core.state import evaluation_mode
-from hoi_captum.errors import InputError, PluginWarning
+from hoi_captum.errors import InputError, OptionError, PluginWarning
 from hoi_captum.registry import registry
 
 ZOO_PREFIX = "zoo:"
@@ -49,10 +49,17 @@ def adapt(
         torch.Size([1, 2])
     """
     if isinstance(model, Adapter):
+        if (tokenizer, transforms, labels, output) != (None, None, None, "log_odds"):
+            raise OptionError(
+                "an adapter has its tokenizer, transforms, labels and output already; leave them out"
+            )
         return model
+    if transforms is not None and not callable(transforms):
+        raise InputError(f"expected transforms to be a callable, got {type(transforms).__name__}")
     name = None
     if isinstance(model, str | Path):
-        name = str(model).removeprefix(ZOO_PREFIX)
+        # a directory is called by its own name: where it lies on this machine is nobody's business
+        name = Path(model).name if Path(model).is_dir() else str(model).removeprefix(ZOO_PREFIX)
         model, tokenizer, transforms = _load(str(model), tokenizer, transforms)
     if not isinstance(model, nn.Module):
         raise InputError(

@@ -152,13 +152,14 @@ class Adapter(ABC):
             first, second = (self.column(label) for label in target)
             forward = self._forward(_contrast(first, second))
             return Objective(forward, None, f"{self.label(first)} - {self.label(second)}")
-        column = self._predicted(example) if target is None else self.column(target)
+        column = self.predict(example) if target is None else self.column(target)
         return Objective(self.forward_func, column, self.label(column))
 
     def _forward(self, output: Callable[[Tensor], Tensor]) -> Forward:
         return Forward(self.scores, output, self.name)
 
-    def _predicted(self, example: Example) -> int:
+    def predict(self, example: Example) -> int:
+        """The column with the largest score."""
         inputs = example.inputs if isinstance(example.inputs, tuple) else (example.inputs,)
         with torch.no_grad():
             return int(self.scores(*inputs)[0].argmax())

@@ -281,7 +281,8 @@ class CausalLMAdapter(HuggingFaceAdapter):
         return int(ids[0])
 
     def label(self, column: int) -> str:
-        return str(self.tokenizer.decode([column])).strip() or str(column)
+        # a leading space is part of the token: " Paris" and "Paris" are two
+        return str(self.tokenizer.decode([column])) or str(column)
 
     def _candidate_names(self) -> tuple[str, ...]:
         return ("mask", "mean", "...", " ", "pad", "unk")

@@ -48,6 +48,10 @@ def fill(template: str | None, text: str) -> Slot:
     """
     if not isinstance(text, str):
         raise InputError(f"expected a text (str), got {type(text).__name__}")
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        raise InputError(
+            "expected a text, got one with half characters (lone surrogates); read it with its own encoding"
+        )
     if not text.strip():
         raise InputError("expected a text, got an empty one; give a sentence to explain")
     if template is None:

@@ -175,8 +175,9 @@ class GameMethod(PerturbationAttribution):
         Examples::
 
             >>> method = GeneralizableAndOr(lambda x: x[:, 0] * x[:, 1])
-            >>> method.interact(torch.tensor([[2.0, 3.0]]))[0].top(1)[0].score
-            6.0
+            >>> pair = method.interact(torch.tensor([[2.0, 3.0]]))[0].top(1)[0]
+            >>> pair.members, pair.kind
+            ((0, 1), 'and')
         """
         arguments = (inputs, baselines, target, additional_forward_args, feature_mask)
         tables = self._tables(arguments, internal_batch_size, show_progress)

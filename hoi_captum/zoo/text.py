@@ -208,6 +208,7 @@ def save(model: Any, tokenizer: Tokenizer, recipe: Recipe, directory: Path) -> N
     with quiet():
         copy.deepcopy(model).half().save_pretrained(directory)
         model.config.dtype = torch.float32
+        model.config.architectures = [type(model).__name__]
         model.config.save_pretrained(directory)
         wrapped.save_pretrained(directory)
 
