@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hoi_captum.core.provenance import library_versions
 from hoi_captum.errors import FileError, HoiError, HoiWarning, InputError, OptionError
 
 DEMO_MODELS = ("zoo:sentiment-bert-a", "zoo:sentiment-bert-b")
@@ -42,6 +41,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from hoi_captum.core.provenance import library_versions
+
         print(library_versions()["hoi-captum"])
         raise typer.Exit
 

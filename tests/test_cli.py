@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import json
 import os
@@ -436,3 +437,10 @@ def test_a_pipe_in_and_out(tmp_path: Path) -> None:
     assert "16 model passes" in done.stderr
     assert done.stderr.endswith("wrote x.html\n")
     assert files(tmp_path) == {"x.html"}
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.strip() == importlib.metadata.version("hoi-captum")

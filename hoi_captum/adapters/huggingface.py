@@ -137,8 +137,13 @@ class HuggingFaceAdapter(Adapter):
             for offsets, is_special in zip(encoding["offset_mapping"], special, strict=True)
         ]
         encoded = self._completed(Encoded(list(encoding["input_ids"]), spans), bool(special and special[0]))
-        limit = getattr(self.model.config, "max_position_embeddings", None)
-        if limit is not None and len(encoded.ids) > limit:
+        # RoBERTa counts two positions that no token can have: its tokenizer knows the true length
+        limits = (
+            getattr(self.model.config, "max_position_embeddings", None),
+            self.tokenizer.model_max_length,
+        )
+        limit = min((n for n in limits if n is not None), default=len(encoded.ids))
+        if len(encoded.ids) > limit:
             raise InputError(
                 f"the text has {len(encoded.ids)} tokens and the model takes {limit}; shorten it"
             )

@@ -106,7 +106,7 @@ def _given_spans(slot: Slot, players: Sequence[Any]) -> list[Span]:
     spans, position = [], slot.start
     for player in players:
         if isinstance(player, str) and player:
-            start = slot.text.find(player, position, slot.end)
+            start = _find(player, slot, position)
             if start < 0:
                 raise PlayerError(
                     f"the player {player!r} does not stand in the text after the one before it; players "
@@ -126,6 +126,12 @@ def _given_spans(slot: Slot, players: Sequence[Any]) -> list[Span]:
         spans.append(span)
         position = span.end
     return spans
+
+
+def _find(player: str, slot: Slot, position: int) -> int:
+    """Where a player stands: as whole words if it can be, "a" not inside "that"; -1 if nowhere."""
+    whole = re.compile(rf"(?<!\w){re.escape(player)}(?!\w)").search(slot.text, position, slot.end)
+    return whole.start() if whole else slot.text.find(player, position, slot.end)
 
 
 def assign_tokens(tokens: Sequence[Span], players: Sequence[Span], text: str) -> list[int]:

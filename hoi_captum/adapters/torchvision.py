@@ -39,7 +39,8 @@ class ImageClassifierAdapter(Adapter):
         return transforms is not None or any(isinstance(m, nn.Conv2d) for m in model.modules())
 
     def scores(self, *inputs: Any) -> Tensor:
-        scores: Tensor = self.model(*inputs)
+        output = self.model(*inputs)
+        scores: Tensor = getattr(output, "logits", output)  # HuggingFace's image classifiers give more
         return scores
 
     def default_layer(self) -> nn.Module:

@@ -279,7 +279,10 @@ class Interactions:
         for player in players or ():
             owner = np.repeat(np.arange(len(self)), self.orders)
             keep &= np.isin(np.arange(len(self)), owner[self.members == player])
-        return self.take(np.nonzero(keep)[0])
+        found = self.take(np.nonzero(keep)[0])
+        if scope is not None and isinstance(self.base, Mapping) and scope in self.base:
+            found = replace(found, base={scope: self.base[scope]})
+        return found
 
     def with_players(self, names: Sequence[str]) -> Self:
         """The same table with other names for the players."""
@@ -293,7 +296,8 @@ class Interactions:
 
     # ---------------------------------------------------------------- summaries
     def _per_scope(self) -> float:
-        return 1.0 / len(self.scope_names)
+        # the scopes of the whole result, also those of which no term is left
+        return 1.0 / len(self.base if isinstance(self.base, Mapping) else self.scope_names)
 
     def matrix(self, *, spread: bool = False) -> NDArray[np.float64]:
         """Pairs as a symmetric (n, n) matrix; the diagonal holds the single players.

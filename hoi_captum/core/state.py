@@ -27,13 +27,15 @@ def preserved_rng() -> Iterator[None]:
 
 @contextmanager
 def preserved_state(*forward_funcs: Any) -> Iterator[None]:
-    """Restore train/eval flags, ``requires_grad`` and random states on exit.
+    """Restore train/eval flags, ``requires_grad``, running statistics and random states on exit.
 
     Args:
         forward_funcs: models or plain functions; only modules have flags to restore.
     """
     models = [f for f in forward_funcs if isinstance(f, nn.Module)]
     training = [(m, m.training) for model in models for m in model.modules()]
+    # batch norms in training mode update their buffers in every pass
+    buffers = [(b, b.clone()) for m, flag in training if flag for b in m.buffers(recurse=False)]
     trainable = [(p, p.requires_grad) for model in models for p in model.parameters()]
     with preserved_rng():
         try:
@@ -41,6 +43,8 @@ def preserved_state(*forward_funcs: Any) -> Iterator[None]:
         finally:
             for module, flag in training:
                 module.training = flag
+            for buffer, value in buffers:
+                buffer.copy_(value)
             for parameter, flag in trainable:
                 parameter.requires_grad_(flag)
 

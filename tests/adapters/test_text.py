@@ -169,3 +169,8 @@ def test_tokens_go_to_the_player_they_share_most_with():
 def test_a_token_of_two_words_leaves_one_without():
     with pytest.raises(PlayerError, match=r"no token of their own to \['New'\]; merge"):
         assign_tokens([Span(0, 8)], [Span(0, 3), Span(4, 8)], "New York")
+
+
+def test_a_player_given_as_a_string_is_a_whole_word_if_it_can_be():
+    slot = fill(None, "that is a bad habit")
+    assert find_players(slot, ["a", "bit"], []) == [Span(8, 9), Span(16, 19)]

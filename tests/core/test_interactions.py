@@ -407,3 +407,15 @@ def test_files_of_another_kind_are_refused(tmp_path):
         Interactions.load(damaged(tmp_path, lambda a, m: m.update(format="other")))
     with pytest.raises(FileError):
         Interactions.load(tmp_path / "missing")
+
+
+def test_a_scope_that_lost_its_terms_still_counts_in_the_average():
+    terms = [Term((0,), "and", "model:0", 4.0), Term((0,), "and", "model:1", 1.0)]
+    table = Interactions.from_terms(
+        ("a", "b"), terms, base={"model:0": 0.5, "model:1": 0.0}, provenance=Provenance("m")
+    )
+    assert table.per_player()[0] == 2.5
+    assert table.top(1).per_player()[0] == 2.0
+    one = table.where(scope="model:0")
+    assert one.per_player()[0] == 4.0
+    assert one.base == {"model:0": 0.5}

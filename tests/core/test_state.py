@@ -109,3 +109,13 @@ def test_threads(fails):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_running_statistics_of_a_model_in_training_mode_are_restored():
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with preserved_state(model):
+        model(torch.randn(8, 3))
+        assert not torch.equal(model[1].running_mean, before["1.running_mean"])
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
