@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hoi_captum import errors, views, zoo
     from hoi_captum.core.example import Example, PerModel
-    from hoi_captum.core.interactions import Interactions, Term
+    from hoi_captum.core.interactions import Interactions
     from hoi_captum.core.provenance import Provenance
+    from hoi_captum.core.term import Term
     from hoi_captum.explanation import Explanation, explain
     from hoi_captum.hookspecs import API_VERSION, hookimpl
     from hoi_captum.inputs import adapt, image_example, tabular_example, text_example
@@ -29,7 +30,7 @@ _HOMES = {
     "Interactions": "core.interactions",
     "PerModel": "core.example",
     "Provenance": "core.provenance",
-    "Term": "core.interactions",
+    "Term": "core.term",
     "adapt": "inputs",
     "explain": "explanation",
     "get_method": "registry",

@@ -86,16 +86,17 @@ def methods(
     from hoi_captum.registry import methods, plugins
 
     owner = {name: plugin.name for plugin in plugins() for name in plugin.methods if plugin.status == "ok"}
+    found: dict[str, Any] = methods()  # classes checked at registration
     rows = [
         {
             "name": name,
             "class": cls.__name__,
             "orders": _orders(cls),
-            "kinds": list(vars_of(cls)["kinds"]),
-            "summary": vars_of(cls)["summary"],
+            "kinds": list(cls.kinds),
+            "summary": cls.summary,
             "plugin": owner[name],
         }
-        for name, cls in methods().items()
+        for name, cls in found.items()
     ]
     if as_json:
         _print_json(rows)
@@ -257,11 +258,11 @@ def _print_shared(console: Console, explanation: Explanation, top: int) -> None:
     shared, salient = interactions.shared(), interactions.salient()
     console.print(interaction_table(shared, k=top, shared=True))
     console.print(Text(explanation.summary()), soft_wrap=True)
-    counts = [int((salient.scopes == scope).sum()) for scope in interactions.scope_names]
+    counts = [int((salient.scopes == scope).sum()) for scope in interactions.model_scopes]
     each = " and ".join(
         f"{count} of {name}" for count, name in zip(counts, interactions.provenance.model, strict=True)
     )
-    both = len(shared) // len(interactions.scope_names)
+    both = len(shared) // len(interactions.model_scopes)
     console.print(f"{both} interactions are salient in both models (of {each}).", soft_wrap=True)
 
 
@@ -292,14 +293,9 @@ def _method_options(given: list[str]) -> dict[str, Any]:
     return options
 
 
-def _orders(cls: type) -> str:
-    low, high = vars_of(cls)["orders"]
+def _orders(cls: Any) -> str:
+    low, high = cls.orders
     return f"{low}+" if high is None else str(low) if low == high else f"{low}-{high}"
-
-
-def vars_of(cls: type) -> dict[str, Any]:
-    """What a method class says of itself (checked when it was registered)."""
-    return {name: getattr(cls, name) for name in ("kinds", "orders", "summary")}
 
 
 def _print_json(data: Any) -> None:

@@ -34,10 +34,6 @@ class ModelOutputError(HoiError, ValueError):
     """The model gave an output of the wrong shape, or a non-finite number."""
 
 
-class NotFittedError(HoiError, RuntimeError):
-    """A method that learns from data was used before ``fit``."""
-
-
 class UnknownNameError(InputError, LookupError):
     """No method, zoo model or view of that name is known."""
 
@@ -70,5 +66,5 @@ class MemoryWarning(HoiWarning):
     """Memory ran out and the work goes on in smaller pieces."""
 
 
-class MatchWarning(HoiWarning):
-    """Something in the input was interpreted in a way the caller may not have meant."""
+class TrainingModeWarning(HoiWarning):
+    """A model is explained in training mode, where its outputs depend on chance or on the batch."""

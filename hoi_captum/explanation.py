@@ -66,13 +66,21 @@ class Explanation:
     def summary(self) -> str:
         """What it took, and how well it went, in one line."""
         source = self.interactions.provenance
-        parts = [f"{source.forward_passes + source.backward_passes:,} model rows", f"{source.seconds:.1f} s"]
+        unit = source.details.get("unit")
+        parts = [f"explains {source.target!r}" + (f" in {unit}" if unit else "")]
+        if source.forward_passes or source.backward_passes:
+            parts.append(f"{source.forward_passes + source.backward_passes:,} model rows")
+        if source.seconds:
+            parts.append(f"{source.seconds:.1f} s")
         for name in ("roughness", "gap"):
             if name in source.details:
                 values = source.details[name]
                 numbers = values if isinstance(values, list) else [values]
                 parts.append(f"{name} {', '.join(f'{v:.2g}' for v in numbers)}")
         return " · ".join(parts)
+
+    def __repr__(self) -> str:
+        return f"Explanation({self.summary()}; {self.interactions!r})"
 
     def page(self) -> str:
         """The self-contained HTML page."""
@@ -88,6 +96,8 @@ class Explanation:
         if view is not None and view not in views:
             raise OptionError(f"expected view to be one of {', '.join(sorted(views))}; got {view!r}")
         draw: Callable[..., Figure] = default_plot if view is None else views[view]
+        source = self.interactions.provenance
+        options.setdefault("title", f"for and against: {source.target}" if source.target else None)
         return draw(self.interactions, self.layout, **options)
 
     def save(self, path: str | os.PathLike[str], *, view: str | None = None) -> Path:
@@ -275,6 +285,10 @@ def _result_class(metadata: Mapping[str, str]) -> type[Interactions]:
 def _method_class(method: Any) -> type:
     if isinstance(method, str):
         return get_method(method)
+    if isinstance(method, type) and not callable(getattr(method, "interact", None)):
+        raise InputError(
+            f"{method.__name__} has no interact(): it finds no interactions; see hoi_captum.methods()"
+        )
     if not isinstance(method, type):
         raise InputError(
             f"expected method to be a name or a class, got {type(method).__name__}; options of the method "
@@ -331,12 +345,16 @@ def _run(instance: Any, call: dict[str, Any], extra: dict[str, Any]) -> tuple[An
 def _notes(example: Example, objectives: Sequence[Objective], adapters: Sequence[Adapter]) -> dict[str, Any]:
     contrast = objectives[0].target is None
     # an adapter that was given has an output of its own
-    units = {"logit difference" if contrast else _unit(adapter.output) for adapter in adapters}
+    units = {_unit(adapter.output) for adapter in adapters}
+    if contrast:
+        # the log-odds of one class against one other are the difference of their logits
+        units = {f"{'logit' if unit == 'log-odds' else unit or 'output'} difference" for unit in units}
     return {"unit": units.pop() if len(units) == 1 else "", "input": dict(example.notes or {})}
 
 
 def _unit(output: Callable[..., Any]) -> str:
-    return next((_UNITS[name] for name, function in OUTPUTS.items() if function is output), "")
+    plain = getattr(output, "__wrapped__", output)
+    return next((_UNITS[name] for name, function in OUTPUTS.items() if function is plain), "")
 
 
 def _target_name(objectives: Sequence[Objective]) -> str:

@@ -164,5 +164,9 @@ def _load(name: str, tokenizer: Any, transforms: Any) -> tuple[nn.Module, Any, A
         return model, tokenizer, transforms or processor
     from hoi_captum.adapters.huggingface import load_pretrained
 
+    if name in zoo.names() and not Path(name).exists():
+        raise InputError(
+            f"expected a directory or hub name, got {name!r}; did you mean {ZOO_PREFIX + name!r}?"
+        )
     model, processor = load_pretrained(name)
     return model, tokenizer or processor, transforms

@@ -179,7 +179,7 @@ def test_two_berts_provenance_in_words(pair: SimpleNamespace) -> None:
     assert source.details["unit"] == "log-odds"
     assert source.details["input"] == {f"model:{i}": {"tokens": 6, "baseline": "mask"} for i in range(2)}
     assert {"hoi-captum", "torch", "transformers"} <= set(source.libraries)
-    assert pair.explanation.summary().startswith("32 model rows · ")
+    assert pair.explanation.summary().startswith("explains 'positive' in log-odds · 32 model rows · ")
 
 
 def same(a: Interactions, b: Interactions) -> None:
@@ -369,7 +369,7 @@ def test_an_output_of_ones_own_has_no_unit(mlp: nn.Module) -> None:
     found = explain(mlp, [1.0, 2.0, 3.0, 4.0], target=1, output=torch.tanh)
     assert found.interactions.provenance.details["unit"] == ""
     contrast = explain(mlp, [1.0, 2.0, 3.0, 4.0], target=(1, 0), output="prob")
-    assert contrast.interactions.provenance.details["unit"] == "logit difference"
+    assert contrast.interactions.provenance.details["unit"] == "probability difference"
 
 
 # ---------------------------------------------------------------- the model stays as it was

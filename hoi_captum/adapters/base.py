@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from hoi_captum.adapters.outputs import Output, as_output, find_label
+from hoi_captum.adapters.outputs import OUTPUTS, Output, as_output, find_label
 from hoi_captum.core.example import Example
 from hoi_captum.errors import TargetError
 
@@ -40,11 +40,13 @@ class Forward:
         scores: inputs -> (rows, columns).
         output: (rows, columns) -> (rows, columns) or (rows,).
         description: for the provenance.
+        module: the model behind it, whose state is watched over.
     """
 
     scores: Callable[..., Tensor]
     output: Callable[[Tensor], Tensor]
     description: str
+    module: nn.Module
 
     def __call__(self, *inputs: Any) -> Tensor:
         scores = self.scores(*inputs)
@@ -52,12 +54,13 @@ class Forward:
         return self.output(scores.to(torch.promote_types(scores.dtype, torch.float32)))
 
 
-def _contrast(first: int, second: int) -> Callable[[Tensor], Tensor]:
+def _contrast(output: Callable[[Tensor], Tensor], first: int, second: int) -> Callable[[Tensor], Tensor]:
     def difference(scores: Tensor) -> Tensor:
-        count = scores.shape[1]
+        values = output(scores)
+        count = values.shape[1] if values.dim() == 2 else 1
         if max(first, second) >= count:
             raise TargetError(f"expected targets in 0..{count - 1}, got {first} and {second}")
-        return scores[:, first] - scores[:, second]
+        return values[:, first] - values[:, second]
 
     return difference
 
@@ -139,8 +142,8 @@ class Adapter(ABC):
         """What to explain for a target.
 
         Args:
-            target: a label or column; a pair of these is a contrast, the difference of their
-                scores (logits); None is what the model predicts for the example.
+            target: a label or column; a pair of these is a contrast, the difference of their outputs
+                (of their logits, where the output is log-odds); None is what the model predicts.
             example: the input, run once where the target is None.
 
         Raises:
@@ -150,13 +153,14 @@ class Adapter(ABC):
             if len(target) != 2:
                 raise TargetError(f"expected one target or a pair of targets to contrast, got {len(target)}")
             first, second = (self.column(label) for label in target)
-            forward = self._forward(_contrast(first, second))
+            values = OUTPUTS["logit"] if self.output is OUTPUTS["log_odds"] else self.output
+            forward = self._forward(_contrast(values, first, second))
             return Objective(forward, None, f"{self.label(first)} - {self.label(second)}")
         column = self.predict(example) if target is None else self.column(target)
         return Objective(self.forward_func, column, self.label(column))
 
     def _forward(self, output: Callable[[Tensor], Tensor]) -> Forward:
-        return Forward(self.scores, output, self.name)
+        return Forward(self.scores, output, self.name, self.model)
 
     def predict(self, example: Example) -> int:
         """The column with the largest score."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hoi_captum.adapters.base import Adapter, Label
 from hoi_captum.adapters.baselines import smoothest
-from hoi_captum.adapters.outputs import find_label
+from hoi_captum.adapters.outputs import columnwise, find_label
 from hoi_captum.adapters.text import Slot, Span, assign_tokens, fill, find_players, lay_out
 from hoi_captum.core.example import Example
 from hoi_captum.core.games import MaskedGame
@@ -137,20 +137,30 @@ class HuggingFaceAdapter(Adapter):
             for offsets, is_special in zip(encoding["offset_mapping"], special, strict=True)
         ]
         encoded = self._completed(Encoded(list(encoding["input_ids"]), spans), bool(special and special[0]))
-        # RoBERTa counts two positions that no token can have: its tokenizer knows the true length
-        limits = (
-            getattr(self.model.config, "max_position_embeddings", None),
-            self.tokenizer.model_max_length,
-        )
-        limit = min((n for n in limits if n is not None), default=len(encoded.ids))
+        limit = self._longest_text()
         if len(encoded.ids) > limit:
             raise InputError(
                 f"the text has {len(encoded.ids)} tokens and the model takes {limit}; shorten it"
             )
         return encoded
 
+    def _longest_text(self) -> int:
+        """Tokens that the model and its tokenizer take."""
+        limits = [
+            self.tokenizer.model_max_length,
+            getattr(self.model.config, "max_position_embeddings", None),
+        ]
+        for module in self.model.modules():
+            positions = getattr(module, "position_embeddings", None)
+            if isinstance(positions, nn.Embedding):
+                # RoBERTa-likes count positions from behind the padding's
+                skipped = 0 if positions.padding_idx is None else positions.padding_idx + 1
+                limits.append(positions.num_embeddings - skipped)
+        known = [int(n) for n in limits if n is not None and n >= 1]
+        return min(known)  # -1 is one way to write "no limit"
+
     def _completed(self, encoded: Encoded, starts_special: bool) -> Encoded:
-        """What the model family adds to the tokens."""
+        """What the model family adds to the tokens, or leaves out."""
         return encoded
 
     # ---------------------------------------------------------------- baselines
@@ -240,6 +250,9 @@ class SequenceClassifierAdapter(HuggingFaceAdapter):
     def __init__(self, model: nn.Module, *, labels: Sequence[str] | None = None, **options: Any) -> None:
         names = getattr(model.config, "id2label", {})
         super().__init__(model, labels=labels or [str(names[i]) for i in sorted(names)], **options)
+        if getattr(model.config, "problem_type", None) == "multi_label_classification":
+            # each label is a yes or no of its own
+            self.output = columnwise(self.output)
 
     def _candidate_names(self) -> tuple[str, ...]:
         return ("mask", "pad", "mean")
@@ -250,6 +263,7 @@ class CausalLMAdapter(HuggingFaceAdapter):
 
     The first position draws the attention of all others, and masking it disturbs everything: where the
     tokenizer puts no special token in front, its begin or end of text token is put there, never masked.
+    Special tokens that a tokenizer puts behind the text are left out.
     """
 
     family = "causal-lm"
@@ -266,6 +280,9 @@ class CausalLMAdapter(HuggingFaceAdapter):
         return logits[:, -1]
 
     def _completed(self, encoded: Encoded, starts_special: bool) -> Encoded:
+        # the next token is asked for at the last position: an end of text there would be asked instead
+        while len(encoded.ids) > 1 and encoded.spans[-1].start == encoded.spans[-1].end:
+            encoded = Encoded(encoded.ids[:-1], encoded.spans[:-1])
         first = self.tokenizer.bos_token_id
         if first is None:
             first = self.tokenizer.eos_token_id

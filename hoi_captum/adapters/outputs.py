@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import operator
 from collections.abc import Callable, Sequence
+from functools import wraps
 
 import torch
 from torch import Tensor
@@ -40,6 +41,18 @@ def log_prob(logits: Tensor) -> Tensor:
 def prob(logits: Tensor) -> Tensor:
     """Probability of each class; a single column is a logistic output."""
     return logits.sigmoid() if logits.shape[-1] == 1 else logits.softmax(-1)
+
+
+def columnwise(output: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A named output of models whose columns are logistic outputs of their own; others stay as they are."""
+    if output not in OUTPUTS.values():
+        return output
+
+    @wraps(output)
+    def each(logits: Tensor) -> Tensor:
+        return output(logits.unsqueeze(-1)).squeeze(-1)
+
+    return each
 
 
 OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -54,7 +54,8 @@ class TabularAdapter(Adapter):
         """A row with its players.
 
         Args:
-            raw: a row of numbers: a sequence, array, Tensor, or a mapping (Series) with names.
+            raw: a row of numbers in the model's order: a sequence, array, Tensor, or a mapping (Series) with
+                names, which is put in the order of the background's columns where these have names.
             players: the player of each feature, for groups of features; -1 is never absent. Default: one
                 for each
             baseline: a number or a row (a Tensor), what an absent feature becomes. Default: the
@@ -67,6 +68,7 @@ class TabularAdapter(Adapter):
         """
         if isinstance(raw, Mapping) or hasattr(raw, "to_dict"):
             items = dict(raw.items())
+            items = _in_order_of(items, background)
             names, raw = names or [str(k) for k in items], list(items.values())
         row = _as_tensor(raw, "a row")
         if row.dim() != 1 or not len(row):
@@ -74,7 +76,10 @@ class TabularAdapter(Adapter):
         names = tuple(names) or tuple(f"x{i}" for i in range(len(row)))
         if len(names) != len(row):
             raise InputError(f"expected {len(row)} names, one for each feature, got {len(names)}")
-        owner = tuple(range(len(row))) if players is None else tuple(int(p) for p in players)
+        try:
+            owner = tuple(range(len(row))) if players is None else tuple(int(p) for p in players)
+        except (TypeError, ValueError) as error:
+            raise PlayerError(f"expected players as the number of each feature's player: {error}") from error
         if len(owner) != len(row):
             raise PlayerError(f"expected a player for each of {len(row)} features, got {len(owner)}")
         parameter = next(self.model.parameters(), row)
@@ -90,6 +95,14 @@ class TabularAdapter(Adapter):
             names=_player_names(names, owner),
             layout=TableLayout(names, tuple(row.tolist()), owner),
         )
+
+
+def _in_order_of(items: dict[Any, Any], background: Any) -> dict[Any, Any]:
+    """The named features in the order of the background's columns, where these have names too."""
+    columns = list(getattr(background, "columns", items))
+    if set(columns) != set(items):
+        raise InputError(f"expected the background's columns {columns} in the row, got {list(items)}")
+    return {column: items[column] for column in columns}
 
 
 def _as_tensor(values: Any, what: str) -> Tensor:

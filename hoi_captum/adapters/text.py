@@ -121,7 +121,7 @@ def _given_spans(slot: Slot, players: Sequence[Any]) -> list[Span]:
             place = f"{span.start - slot.start}..{span.end - slot.start}"
             raise PlayerError(
                 f"the player at characters {place} overlaps the one before it, or leaves the text of "
-                f"{slot.end - slot.start} characters"
+                f"{slot.end - slot.start} characters; give players in reading order"
             )
         spans.append(span)
         position = span.end

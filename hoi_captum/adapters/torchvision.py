@@ -139,7 +139,7 @@ def read_image(raw: Any) -> Any:
         with Image.open(raw) as image:
             return _plain(image)
     except (OSError, UnidentifiedImageError, ValueError) as error:
-        raise InputError(f"cannot read an image from {raw}: {error}") from error
+        raise InputError(f"expected an image file; cannot read an image from {raw}: {error}") from error
 
 
 def _plain(image: Any) -> Any:

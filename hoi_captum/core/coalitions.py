@@ -109,12 +109,13 @@ class Players:
             inputs: the input tensors, for shape, dtype and device.
 
         Returns:
-            one tensor for each input, of its shape; integer inputs get the default float dtype.
+            one tensor for each input, of its shape; float64 where the input is, else float32.
         """
         padded = torch.cat((values, values.new_zeros(len(values), 1)), dim=1)
         cells = []
         for x, mask in zip(inputs, self.masks, strict=True):
-            dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
+            # half precision holds neither the digits nor the range of a sum of outputs
+            dtype = torch.promote_types(x.dtype, torch.float32)
             ids = mask.expand(x.shape).reshape(len(x), -1).to(padded.device) % (self.count + 1)
             cells.append(padded.gather(1, ids).view(x.shape).to(device=x.device, dtype=dtype))
         return tuple(cells)

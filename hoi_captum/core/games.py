@@ -8,12 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from hoi_captum.core.arguments import Arguments, is_out_of_memory, rows_of
 from hoi_captum.core.coalitions import Players, all_coalitions
-from hoi_captum.core.example import as_tensors
 from hoi_captum.core.progress import progress_bar
-from hoi_captum.core.targets import Target
 from hoi_captum.errors import InputError, MemoryWarning, ModelOutputError, PlayerError, TooManyPlayersError
 
 # numbers in one masked batch when the caller names no batch size: about 4 MB of float32 inputs,
@@ -64,23 +63,11 @@ class MaskedGame:
         show_progress: bool = False,
         label: str = "masked passes",
     ) -> None:
-        if not callable(forward_func):
-            raise InputError(f"expected a callable forward_func, got {type(forward_func).__name__}")
-        self._forward_func = forward_func
-        self._inputs = as_tensors(inputs)
-        self.n_examples = self._inputs[0].shape[0]
-        if self.n_examples == 0:
-            raise InputError("expected at least one row of inputs, got an empty batch")
-        self._baselines = _as_baselines(baselines, self._inputs)
-        if additional_forward_args is None:
-            self._additional: tuple[Any, ...] = ()
-        else:
-            is_tuple = isinstance(additional_forward_args, tuple)
-            self._additional = additional_forward_args if is_tuple else (additional_forward_args,)
-        self._target = Target(target, self.n_examples)
+        self._arguments = Arguments(forward_func, inputs, baselines, target, additional_forward_args)
+        self.n_examples = self._arguments.n_examples
         masks = feature_mask if feature_mask is None or isinstance(feature_mask, tuple) else (feature_mask,)
-        self.players = Players.from_feature_mask(self._inputs, masks)
-        self._chunk = _chunk_rows(internal_batch_size, self._inputs)
+        self.players = Players.from_feature_mask(self.inputs, masks)
+        self._chunk = _chunk_rows(internal_batch_size, self.inputs)
         self._show_progress = show_progress
         self._label = label
         self.forward_passes = 0
@@ -92,7 +79,7 @@ class MaskedGame:
     @property
     def inputs(self) -> tuple[Tensor, ...]:
         """The inputs as a tuple."""
-        return self._inputs
+        return self._arguments.inputs
 
     def check_table_size(self, limit: int) -> None:
         """Raise if a table of all coalitions has more players than the limit.
@@ -107,7 +94,8 @@ class MaskedGame:
             raise TooManyPlayersError(
                 f"{n} players need {passes} model passes for each row and model, and the limit is "
                 f"{limit} players ({2**limit:,} passes). Group the cells into fewer players (feature_mask; "
-                "players=... for texts and images), or raise max_players if the time is yours to spend"
+                "players=... of explain and --players: what you leave out stays present), or give "
+                f"max_players={n} if the time is yours to spend"
             )
 
     def table(self) -> Tensor:
@@ -135,7 +123,7 @@ class MaskedGame:
                 f"of shape {tuple(coalitions.shape)}"
             )
         batch, total = self.n_examples, len(coalitions) * self.n_examples
-        coalitions = coalitions.to(self._inputs[0].device)
+        coalitions = coalitions.to(self.inputs[0].device)
         flat = torch.empty(total, dtype=torch.float64)
         done = 0
         bar = progress_bar(self._label, total, "row", self._show_progress)
@@ -145,7 +133,7 @@ class MaskedGame:
                 try:
                     part = self._evaluate(coalitions, done, stop)
                 except (RuntimeError, MemoryError) as error:
-                    if stop - done == 1 or not _is_out_of_memory(error):
+                    if stop - done == 1 or not is_out_of_memory(error):
                         raise
                     part = None
                 if part is None:  # outside the handler, so that the failed pass's tensors are gone
@@ -173,18 +161,12 @@ class MaskedGame:
         position = torch.arange(start, stop, device=coalitions.device)
         rows = position % self.n_examples
         present = coalitions[position // self.n_examples]
+        pairs = zip(self._arguments.inputs, self._arguments.baselines, strict=True)
         masked = tuple(
-            torch.where(self.players.presence(present, k, rows), _rows_of(x, rows), _rows_of(b, rows))
-            for k, (x, b) in enumerate(zip(self._inputs, self._baselines, strict=True))
+            torch.where(self.players.presence(present, k, rows), rows_of(x, rows), rows_of(b, rows))
+            for k, (x, b) in enumerate(pairs)
         )
-        additional = tuple(self._repeat(value, rows) for value in self._additional)
-        output = self._forward(masked, additional)
-        if output.dim() == 0 or output.shape[0] != len(rows):
-            raise ModelOutputError(
-                f"expected an output with {len(rows)} rows, one for each masked input, got shape "
-                f"{tuple(output.shape)}; forward_func must treat the rows of a batch one by one"
-            )
-        values = self._target.select(output, rows).double().cpu()
+        values = self._arguments.run(masked, rows).double().cpu()
         self.forward_passes += len(rows)
         bad = (~values.isfinite()).nonzero()
         if len(bad):
@@ -197,55 +179,6 @@ class MaskedGame:
             )
         return values
 
-    def _forward(self, inputs: tuple[Tensor, ...], additional: tuple[Any, ...]) -> Tensor:
-        try:
-            output = self._forward_func(*inputs, *additional)
-        except RuntimeError as error:
-            mismatch = _placement_mismatch(self._forward_func, inputs)
-            if mismatch and _is_about_placement(error):
-                raise InputError(mismatch) from error
-            raise
-        if not isinstance(output, Tensor):
-            raise ModelOutputError(
-                f"expected forward_func to return a Tensor, got {type(output).__name__}; for HuggingFace "
-                "models use hoi_captum.adapt(model).forward_func or a function that returns .logits"
-            )
-        return output
-
-    def _repeat(self, value: Any, rows: Tensor) -> Any:
-        if not isinstance(value, Tensor) or value.dim() == 0 or value.shape[0] not in (1, self.n_examples):
-            return value
-        if value.shape[0] == 1:  # copied, as in Captum: a model may write into its arguments
-            return value.repeat(len(rows), *[1] * (value.dim() - 1))
-        return _rows_of(value, rows)
-
-
-def _rows_of(tensor: Tensor, rows: Tensor) -> Tensor:
-    """The examples of a chunk; a single example is left to broadcasting instead of being copied."""
-    if tensor.dim() == 0 or tensor.shape[0] == 1:
-        return tensor
-    return tensor.index_select(0, rows.to(tensor.device))
-
-
-def _as_baselines(baselines: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    if baselines is None:
-        baselines = (0,) * len(inputs)
-    given = baselines if isinstance(baselines, tuple) else (baselines,)
-    if len(given) != len(inputs):
-        raise InputError(f"expected one baseline for each of {len(inputs)} input tensors, got {len(given)}")
-    tensors = []
-    for x, b in zip(inputs, given, strict=True):
-        if b is None:
-            b = 0
-        if isinstance(b, Tensor):
-            shapes = {tuple(x.shape), (1, *x.shape[1:]), ()}
-            if tuple(b.shape) not in shapes:
-                raise InputError(f"expected a baseline of shape {sorted(shapes)}, got {tuple(b.shape)}")
-        elif not isinstance(b, bool | int | float):
-            raise InputError(f"expected a baseline to be a number or a Tensor, got {type(b).__name__}")
-        tensors.append(torch.as_tensor(b).to(device=x.device, dtype=x.dtype))
-    return tuple(tensors)
-
 
 def _chunk_rows(internal_batch_size: int | None, inputs: tuple[Tensor, ...]) -> int:
     if internal_batch_size is None:
@@ -255,37 +188,3 @@ def _chunk_rows(internal_batch_size: int | None, inputs: tuple[Tensor, ...]) -> 
     if not isinstance(internal_batch_size, int) or internal_batch_size < 1:
         raise InputError(f"expected internal_batch_size to be an int >= 1, got {internal_batch_size!r}")
     return internal_batch_size
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    # the CPU allocator raises a plain RuntimeError
-    text = str(error).lower()
-    return "not enough memory" in text or "can't allocate memory" in text or "out of memory" in text
-
-
-def _is_about_placement(error: RuntimeError) -> bool:
-    text = str(error).lower()
-    return not _is_out_of_memory(error) and ("type" in text or "device" in text)
-
-
-def _placement_mismatch(forward_func: Any, inputs: tuple[Tensor, ...]) -> str | None:
-    """What to say where a module failed and its parameters live elsewhere than the inputs."""
-    if not isinstance(forward_func, nn.Module):
-        return None
-    parameter = next((p for p in forward_func.parameters() if p.is_floating_point()), None)
-    if parameter is None:
-        return None
-    for x in inputs:
-        if x.device != parameter.device:
-            return (
-                f"the model is on {parameter.device} and an input on {x.device}; move one with "
-                f".to({str(parameter.device)!r})"
-            )
-        if x.is_floating_point() and x.dtype != parameter.dtype:
-            return (
-                f"the model's parameters are {parameter.dtype} and an input is {x.dtype}; convert one with "
-                f".to({parameter.dtype})"
-            )
-    return None

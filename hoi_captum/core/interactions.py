@@ -16,6 +16,7 @@ from torch import Tensor
 from hoi_captum.core.coalitions import coalitions_of
 from hoi_captum.core.files import read_safetensors, write_safetensors
 from hoi_captum.core.provenance import Provenance
+from hoi_captum.core.term import Term
 from hoi_captum.errors import FileError, InputError
 
 if TYPE_CHECKING:
@@ -23,30 +24,6 @@ if TYPE_CHECKING:
 
 FORMAT = "hoi_captum.interactions/1"
 _COLUMNS = ("scores", "members", "offsets", "kinds", "scopes", "weights")
-
-
-@dataclass(frozen=True)
-class Term:
-    """One interaction.
-
-    Attributes:
-        members: sorted ids of the players that act together.
-        kind: ``and``, ``or``, ``taylor``, ``hessian``, ``corex``, ...
-        scope: for which part of the result it holds (``model:0``, ``cluster:3``), or None.
-        score: signed effect, in the unit of the explained value (for model outputs: log-odds by default).
-        weights: soft membership of each member, or None.
-    """
-
-    members: tuple[int, ...]
-    kind: str
-    scope: str | None
-    score: float
-    weights: tuple[float, ...] | None = None
-
-    @property
-    def order(self) -> int:
-        """Number of players."""
-        return len(self.members)
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:
@@ -99,6 +76,11 @@ class Interactions:
             raise InputError(
                 f"expected members in 0..{len(self.players) - 1}, got up to {self.members.max()}"
             )
+        inside = np.ones(max(len(self.members) - 1, 0), dtype=bool)
+        starts = self.offsets[1:-1]
+        inside[starts[(starts > 0) & (starts < len(self.members))] - 1] = False
+        if (np.diff(self.members)[inside] <= 0).any():
+            raise InputError("expected the members of each term sorted and without repetition")
         for name in _COLUMNS:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _frozen(getattr(self, name)))
@@ -220,7 +202,7 @@ class Interactions:
         return joiner.join(self.players[i] for i in term.members)
 
     def __repr__(self) -> str:
-        best = ", ".join(f"{self.label(t)} ({t.kind}) {t.score:+.3g}" for t in self.top(3))
+        best = ", ".join(f"{self.label(t)[:60]} ({t.kind}) {t.score:+.3g}" for t in self.top(3))
         return f"{type(self).__name__}({len(self)} terms, {len(self.players)} players; top: {best})"
 
     def __eq__(self, other: object) -> bool:
@@ -327,7 +309,7 @@ class Interactions:
     def per_player(self) -> NDArray[np.float64]:
         """Each term shared evenly among its players, (n,); several scopes are averaged.
 
-        For AND and OR terms this is their Shapley value.
+        For AND and OR terms this is the Shapley value of what they add up to.
         """
         orders = self.orders
         share = np.repeat(self.scores / np.maximum(orders, 1), orders)

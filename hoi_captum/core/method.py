@@ -15,15 +15,14 @@ from captum.log import log_usage
 from torch import Tensor
 from tqdm import tqdm
 
+from hoi_captum.core.arguments import for_each_model
 from hoi_captum.core.example import PerModel
 from hoi_captum.core.games import MaskedGame
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.mobius import shapley_values
 from hoi_captum.core.provenance import Provenance, describe_model
-from hoi_captum.core.state import preserved_state
+from hoi_captum.core.state import preserved_state, warn_of_training_mode
 from hoi_captum.errors import InputError
-
-_ARGUMENTS = ("inputs", "baselines", "target", "additional_forward_args", "feature_mask")
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,7 @@ class GameMethod(PerturbationAttribution):
     batches, several models, masking, counting and restoring the model are dealt with here.
 
     Class attributes (checked at registration):
+        name: under which it is registered.
         kinds: kinds of term that ``interact`` gives.
         orders: lowest and highest order of a term; None = up to all players.
         summary: one line for the table of methods.
@@ -71,6 +71,7 @@ class GameMethod(PerturbationAttribution):
         result: type of the tables that ``interact`` gives.
     """
 
+    name: ClassVar[str]
     kinds: ClassVar[tuple[str, ...]]
     orders: ClassVar[tuple[int, int | None]]
     summary: ClassVar[str]
@@ -107,8 +108,9 @@ class GameMethod(PerturbationAttribution):
     ) -> Any:
         r"""The Shapley value of each player, given to all of its cells.
 
-        Every interaction is shared evenly among its players, which is the Shapley value of
-        v(T): the sum over players is v(all present) - v(all masked).
+        It is the exact Shapley value of v(T), to which any interactions that reproduce v add up when each
+        is shared evenly among its players: the sum over players is v(all present) - v(all masked).
+        Where a method leaves an error, ``interact(...)[0].per_player()`` lacks the error's share.
 
         Args:
             inputs (Tensor or tuple[Tensor, ...]): input, batch in dimension 0. With several models:
@@ -243,6 +245,7 @@ class GameMethod(PerturbationAttribution):
     ) -> ValueTables:
         """Evaluate all coalitions of all rows with all models."""
         started, models = time.perf_counter(), self._models()
+        warn_of_training_mode(*models)
         with preserved_state(*models):
             games = self._games(arguments, internal_batch_size, show_progress)
             self._check(games)
@@ -263,18 +266,15 @@ class GameMethod(PerturbationAttribution):
         self, arguments: tuple[Any, ...], internal_batch_size: int | None, show_progress: bool
     ) -> list[MaskedGame]:
         models = self._models()
-        for name, value in zip(_ARGUMENTS, arguments, strict=True):
-            if isinstance(value, PerModel) and len(value) != len(models):
-                raise InputError(f"expected PerModel {name} for {len(models)} models, got {len(value)}")
         games = [
             MaskedGame(
                 model,
-                *(a[i] if isinstance(a, PerModel) else a for a in arguments),
+                *own,
                 internal_batch_size=internal_batch_size,
                 show_progress=show_progress,
                 label=f"model {i + 1} of {len(models)}" if len(models) > 1 else "masked passes",
             )
-            for i, model in enumerate(models)
+            for i, (model, own) in enumerate(zip(models, for_each_model(arguments, len(models)), strict=True))
         ]
         sizes = [(g.n_players, g.n_examples) for g in games]
         if len(set(sizes)) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
+
+from hoi_captum.errors import TrainingModeWarning
 
 
 @contextmanager
@@ -25,14 +30,37 @@ def preserved_rng() -> Iterator[None]:
             np.random.set_state(numpy_state)  # noqa: NPY002
 
 
+def module_behind(forward_func: Any) -> nn.Module | None:
+    """The module that a forward function runs: itself, or what it names as its ``module``."""
+    if isinstance(forward_func, nn.Module):
+        return forward_func
+    module = getattr(forward_func, "module", None)
+    return module if isinstance(module, nn.Module) else None
+
+
+def warn_of_training_mode(*forward_funcs: Any) -> None:
+    """Warn where dropout or batch statistics would make the outputs depend on chance or on the batch."""
+    for model in filter(None, map(module_behind, forward_funcs)):
+        noisy = [
+            type(m).__name__ for m in model.modules() if m.training and isinstance(m, _DropoutNd | _NormBase)
+        ]
+        if noisy:
+            warnings.warn(
+                f"{type(model).__name__} is in training mode, where its {noisy[0]} layers make the outputs "
+                "depend on chance or on the other rows; call model.eval() first",
+                TrainingModeWarning,
+                stacklevel=5,
+            )
+
+
 @contextmanager
 def preserved_state(*forward_funcs: Any) -> Iterator[None]:
     """Restore train/eval flags, ``requires_grad``, running statistics and random states on exit.
 
     Args:
-        forward_funcs: models or plain functions; only modules have flags to restore.
+        forward_funcs: models or functions; of a function only a ``module`` that it names is seen.
     """
-    models = [f for f in forward_funcs if isinstance(f, nn.Module)]
+    models = [m for m in map(module_behind, forward_funcs) if m is not None]
     training = [(m, m.training) for model in models for m in model.modules()]
     # batch norms in training mode update their buffers in every pass
     buffers = [(b, b.clone()) for m, flag in training if flag for b in m.buffers(recurse=False)]

@@ -475,3 +475,55 @@ def test_a_model_that_no_family_knows_is_refused_with_its_tokenizer(bert):
     with pytest.raises(InputError, match="no adapter accepts a BertModel"):
         adapt(bert[0].bert, tokenizer=bert[1])
     assert isinstance(bert[0].bert, nn.Module)
+
+
+def test_a_causal_model_is_asked_after_the_text_not_after_its_end_token():
+    """A tokenizer that closes texts would have the value read at the closing token."""
+    from tokenizers.processors import TemplateProcessing
+
+    model, tokenizer = zoo.load("sentiment-llama-a")
+    plain = CausalLMAdapter(model, tokenizer=tokenizer)
+    expected = plain.example("not a bad film")
+    _, closing = zoo.load("sentiment-llama-a")
+    closing.backend_tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        special_tokens=[(t, closing.convert_tokens_to_ids(t)) for t in ("[CLS]", "[SEP]")],
+    )
+    assert len(closing("not a bad film")["input_ids"]) == expected.inputs.shape[1] + 1
+    found = CausalLMAdapter(model, tokenizer=closing).example("not a bad film")
+    assert torch.equal(found.inputs, expected.inputs)
+    assert torch.equal(found.feature_mask, expected.feature_mask)
+
+
+def test_labels_that_exclude_nothing_have_log_odds_of_their_own():
+    model, tokenizer = zoo.load("sentiment-bert-a")
+    model.config.problem_type = "multi_label_classification"
+    example = text_example(model, "not a bad film", tokenizer=tokenizer)
+    logits = model(inputs_embeds=example.inputs).logits.detach()
+    same(adapt(model, tokenizer=tokenizer).forward_func(example.inputs).detach(), logits)
+    prob = adapt(model, tokenizer=tokenizer, output="prob").forward_func(example.inputs)
+    same(prob.detach(), logits.sigmoid())
+
+
+def test_a_pair_is_a_difference_of_the_output_asked_for(bert):
+    model, tokenizer = bert
+    adapter = adapt(model, tokenizer=tokenizer, output="prob")
+    example = adapter.example("not a bad film")
+    value = adapter.objective((0, 1), example).forward_func(example.inputs)
+    probabilities = model(inputs_embeds=example.inputs).logits.softmax(-1)
+    same(value.detach(), (probabilities[:, 0] - probabilities[:, 1]).detach())
+
+
+def test_positions_counted_from_behind_the_padding():
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+    _, tokenizer = zoo.load("sentiment-bert-a")
+    config = RobertaConfig(
+        vocab_size=len(tokenizer), hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=8, max_position_embeddings=10, pad_token_id=1,
+    )  # fmt: skip
+    adapter = adapt(RobertaForSequenceClassification(config).eval(), tokenizer=tokenizer)
+    fits = adapter.example("not a bad bad bad film")  # and [CLS], [SEP]: 8 tokens
+    assert adapter.forward_func(fits.inputs).shape == (1, 2)
+    with pytest.raises(InputError, match="9 tokens and the model takes 8"):
+        adapter.example("not a bad bad bad bad film")

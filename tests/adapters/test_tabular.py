@@ -147,3 +147,22 @@ def test_the_default_layer(mlp):
     assert TabularAdapter(only).default_layer() is only
     with pytest.raises(InputError, match="no linear layer"):
         TabularAdapter(nn.ReLU()).default_layer()
+
+
+def test_a_row_with_names_follows_the_columns_of_the_background():
+    """Not the order in which a mapping was written."""
+    model = nn.Linear(3, 1)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0, 10.0, 100.0]]))
+    frame = pd.DataFrame({"a": [0.0, 2.0], "b": [0.0, 0.0], "c": [1.0, 1.0]})
+    example = adapt(model).example({"c": 3.0, "b": 2.0, "a": 1.0}, background=frame)
+    assert example.names == ("a", "b", "c")
+    assert example.inputs.tolist() == [[1.0, 2.0, 3.0]]
+    assert example.baselines.tolist() == [[1.0, 0.0, 1.0]]
+    with pytest.raises(InputError, match="columns"):
+        adapt(model).example({"a": 1.0, "b": 2.0, "x": 3.0}, background=frame)
+
+
+def test_players_of_a_row_are_numbers():
+    with pytest.raises(PlayerError, match="number of each feature"):
+        adapt(nn.Linear(2, 1)).example([1.0, 2.0], players=["a", "b"])

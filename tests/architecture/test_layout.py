@@ -15,7 +15,6 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "hoi_captum"
 MODULES = sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py"))
 LONGEST = 400
-LONGER = {"core/interactions.py": 410}  # the one result type, with its files
 
 # what needs no docstring of its own, and why
 UNDOCUMENTED = {
@@ -32,6 +31,8 @@ TESTED_ELSEWHERE = {
     "__init__.py": ("test_public_names.py", "its names are all it has"),
     "__main__.py": ("test_cli.py", "one call, made by the tests in a process"),
     "built_in.py": ("test_registry.py", "a plugin like any other"),
+    "core/arguments.py": ("core/test_games.py", "what a masked game is given"),
+    "core/term.py": ("core/test_interactions.py", "a row of the table"),
     "errors.py": ("test_explanation.py", "classes without code; each test of an error uses them"),
     "hookspecs.py": ("test_registry.py", "a contract; the plugins there keep and break it"),
     "inputs.py": ("test_explanation.py", "the first half of explain()"),
@@ -95,7 +96,7 @@ def test_the_rules_see_the_package() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_is_short(module: str) -> None:
-    assert len(source(module).splitlines()) <= LONGER.get(module, LONGEST)
+    assert len(source(module).splitlines()) <= LONGEST
 
 
 def test_no_module_is_a_drawer_for_everything() -> None:
@@ -173,5 +174,5 @@ def test_a_module_has_its_test_file(module: str) -> None:
 
 def test_the_list_of_exceptions_is_up_to_date() -> None:
     assert set(TESTED_ELSEWHERE) <= set(MODULES)
-    assert set(UNDOCUMENTED) | set(LONGER) <= set(MODULES)
+    assert set(UNDOCUMENTED) <= set(MODULES)
     assert all(reason for _, reason in TESTED_ELSEWHERE.values())

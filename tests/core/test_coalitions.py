@@ -141,7 +141,7 @@ def test_spread_gives_each_cell_its_players_value():
     )
     values = torch.tensor([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]], dtype=torch.float64)
     cells = Players.from_feature_mask(inputs, masks).spread(values, inputs)
-    assert [c.dtype for c in cells] == [torch.float16, torch.float32, torch.float32]
+    assert [c.dtype for c in cells] == [torch.float32, torch.float32, torch.float32]
     assert cells[0].tolist() == [[[1, 2], [1, 2]], [[10, 20], [10, 20]]]
     assert cells[1].tolist() == [[3, 0, 1], [20, 20, 0]]
     assert cells[2].tolist() == [[0], [0]]

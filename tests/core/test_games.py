@@ -477,3 +477,10 @@ def test_half_precision_values_are_kept_as_they_are():
     x = torch.tensor([[1.0, 0.001]], dtype=torch.bfloat16)
     table = MaskedGame(lambda x: x.sum(1), x).table()
     assert table[0].tolist() == [0, float(x[0, 1]), 1.0, 1.0]
+
+
+def test_a_fraction_is_no_baseline_of_integers():
+    with pytest.raises(InputError, match="fractions"):
+        MaskedGame(lambda x: x.sum(1), torch.tensor([[3, 4]]), 0.5)
+    game = MaskedGame(lambda x: x.sum(1), torch.tensor([[3, 4]]), 1.0)
+    assert game.table().tolist() == [[2.0, 5.0, 4.0, 7.0]]

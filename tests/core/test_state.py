@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import random
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from hoi_captum.core.state import evaluation_mode, preserved_rng, preserved_state, single_thread
+from hoi_captum.core.state import (
+    evaluation_mode,
+    preserved_rng,
+    preserved_state,
+    single_thread,
+    warn_of_training_mode,
+)
+from hoi_captum.errors import TrainingModeWarning
 
 
 class Oops(Exception):
@@ -119,3 +127,32 @@ def test_running_statistics_of_a_model_in_training_mode_are_restored():
         assert not torch.equal(model[1].running_mean, before["1.running_mean"])
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name
+
+
+def test_training_mode_is_warned_of_where_it_matters():
+    noisy = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5))
+    with pytest.warns(TrainingModeWarning, match="Dropout"):
+        warn_of_training_mode(noisy)
+
+    class Forward:
+        module = noisy
+
+    with pytest.warns(TrainingModeWarning):
+        warn_of_training_mode(Forward())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_training_mode(noisy.eval(), nn.Linear(3, 4).train(), lambda x: x)
+
+
+def test_the_module_behind_a_function_is_watched_over():
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+
+    class Forward:
+        module = model
+
+    mean = model[1].running_mean.clone()
+    with preserved_state(Forward()):
+        model(torch.randn(8, 3))
+        model.eval()
+    assert model.training
+    assert torch.equal(model[1].running_mean, mean)

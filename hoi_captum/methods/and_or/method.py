@@ -51,8 +51,8 @@ class GeneralizableAndOr(GameMethod):
         order_weight (float): extra price of each player beyond the first. Default: 0.02
         tie_break (float): extra price, at most, of sets whose plain effects are small; decides
             between explanations that are otherwise equal. Default: 0.03
-        solver (str): ``admm`` (certified optimum), ``sgd`` (the paper's descent, 20,000 steps) or
-            ``harsanyi`` (plain AND table, no OR). Default: admm
+        solver (str): ``admm`` (certified optimum), ``sgd`` (the paper's descent, 20,000 steps; its own
+            program needs the options below) or ``harsanyi`` (plain AND table, no OR). Default: admm
         tolerance (float): relative optimality gap at which ``admm`` stops; the error bound is kept
             to ten times that. Default: 1e-3
         max_players (int): largest n; 2^n passes are needed for each row and model. Default: 12
@@ -73,6 +73,7 @@ class GeneralizableAndOr(GameMethod):
         [((0, 1), 'and', 2.0), ((2,), 'and', 1.0)]
     """
 
+    name: ClassVar[str] = "generalizable-and-or"
     kinds: ClassVar[tuple[str, ...]] = ("and", "or")
     orders: ClassVar[tuple[int, int | None]] = (1, None)
     summary: ClassVar[str] = "sparse AND and OR concepts, shared by several models"
@@ -121,7 +122,7 @@ class GeneralizableAndOr(GameMethod):
             for category, message in messages:
                 warnings.warn(message, category, stacklevel=4)
             details = found.details | {"warnings": [message for _, message in messages]}
-            provenance = tables.provenance("generalizable-and-or", self.options(), details)
+            provenance = tables.provenance(self.name, self.options(), details)
             results.append(self._result(table, found, provenance))
         return results
 
@@ -161,11 +162,13 @@ class GeneralizableAndOr(GameMethod):
             )
             found.append((ConvergenceWarning, message))
         worst = max(details["roughness"])
+        total = ", ".join(f"{v:.3g}" for v in details["v(N) - v(empty)"])
         if worst > _ROUGH:
             message = (
                 f"roughness {worst:.3g}: the plain interactions are together {worst:.3g} times as large as "
-                "v(N) - v(empty), so masking itself disturbs the model; try another baseline, a contrast of "
-                "two targets, or fewer and larger players"
+                f"the total effect v(N) - v(empty) = {total}; either large effects cancel, or masking itself "
+                "disturbs the model: try another baseline, a contrast of two targets, or fewer and larger "
+                "players"
             )
             found.append((RoughnessWarning, message))
         return found

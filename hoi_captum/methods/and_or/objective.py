@@ -32,10 +32,10 @@ class Objective:
     def for_values(cls, values: Tensor, *, alpha: float, order_weight: float, tie_break: float) -> Objective:
         """The objective with weights that make the optimum unique in practice.
 
-        Many optima exist with equal weights: OR{i,j} + AND{i,j} = {i} + {j}, term by term. Low
-        orders are preferred by ``order_weight`` (|S| - 1); what is left of the ties is broken towards the
-        sets whose plain AND or OR effect is larger, by up to ``tie_break``. Both depend on the game
-        alone, not on the numbering of the players.
+        Many optima exist with equal weights: OR{i,j} + AND{i,j} = {i} + {j}, term by term. Two small
+        prices decide: ``order_weight`` (|S| - 1) for each set, and up to ``tie_break`` for sets whose plain
+        AND or OR effect is small against the largest of its kind. Both depend on the game alone, not on
+        the numbering of the players.
 
         Args:
             values: v, (m, 2^n).

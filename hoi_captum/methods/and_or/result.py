@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -58,11 +59,18 @@ class AndOrInteractions(Interactions):
         sums = np.concatenate(([0], np.cumsum(bits)))
         return np.diff(sums[self.offsets])
 
+    @property
+    def model_scopes(self) -> tuple[str, ...]:
+        """The scope of each model, in the order of the models, also of those without a term left."""
+        if isinstance(self.base, Mapping):
+            return tuple(self.base)
+        return ("",)
+
     def salient(self, fraction: float = 0.05) -> Self:
         """Terms above ``fraction`` of their model's largest absolute effect (AND and OR together)."""
         check_number("fraction", fraction, low=0.0, high=1.0)
         keep = np.zeros(len(self), dtype=bool)
-        for scope in self.scope_names:
+        for scope in self.model_scopes:
             mine = self.scopes == scope
             size = np.abs(self.scores) * mine
             keep |= mine & (size > fraction * size.max(initial=0.0))
@@ -71,20 +79,20 @@ class AndOrInteractions(Interactions):
     def shared(self, fraction: float = 0.05) -> Self:
         """Salient terms whose set and kind are salient in every model, for every model."""
         salient = self.salient(fraction)
-        return salient.take(np.nonzero(salient._in_all_scopes(len(self.scope_names)))[0])
+        return salient.take(np.nonzero(salient._in_all_models())[0])
 
     def transferability(self, fraction: float = 0.05) -> Transferability:
         """Share of salient sets that all models have in common (Chen et al., ICLR 2024, Definition 1)."""
         salient = self.salient(fraction)
-        common = salient._in_all_scopes(len(self.scope_names))
+        common = salient._in_all_models()
         shares: dict[str, list[float]] = {"and": [], "or": []}
-        for scope in self.scope_names:
+        for scope in self.model_scopes:
             for kind, share in shares.items():
                 mine = (salient.scopes == scope) & (salient.kinds == kind)
                 share.append(float(common[mine].mean()) if mine.any() else float("nan"))
         return Transferability(np.array(shares["and"]), np.array(shares["or"]))
 
-    def _in_all_scopes(self, count: int) -> NDArray[np.bool_]:
+    def _in_all_models(self) -> NDArray[np.bool_]:
         keys: NDArray[Any] = np.stack((self.sets, (self.kinds == "or").astype(np.int64)), axis=1)
         _, inverse, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
-        return np.asarray(counts[inverse.reshape(-1)] == count)
+        return np.asarray(counts[inverse.reshape(-1)] == len(self.values))

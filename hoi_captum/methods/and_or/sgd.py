@@ -56,7 +56,8 @@ def descend(
     decay = 0.1 ** (1 / iterations) if models == 1 else 1.0
     for iteration in range(iterations):
         error.clamp_(-bound, bound)
-        specific.clamp_(-tau, tau)
+        if models > 1:
+            specific.clamp_(-tau, tau)
         effects = _effects(v, *parameters)
         slope = _subgradient(effects, objective.alpha, weights)
         in_and = superset_moebius_transform(slope[:, 0])
@@ -68,13 +69,16 @@ def descend(
         gamma_slope = in_and - in_or
         gradients = ((in_and + in_or) / 2, gamma_slope, gamma_slope.sum(0))
         for parameter, momentum, gradient in zip(parameters, momenta, gradients, strict=True):
+            if models == 1 and parameter is shared:
+                continue  # one model has one gamma (eq. 4): both together would take the step twice
             momentum.mul_(_MOMENTUM).add_(gradient)
             parameter.sub_(momentum, alpha=rate)
         rate *= decay
         if on_check is not None and iteration % _REPORT_EVERY == 0:
             on_check(iteration)
     error.clamp_(-bound, bound)
-    specific.clamp_(-tau, tau)
+    if models > 1:
+        specific.clamp_(-tau, tau)
     # the sums are made again in float64, so that the effects match v + error to its precision
     effects = _effects(values, *(p.double() for p in parameters))
     effects[:, :, 0] = 0.0  # u(empty) + w(empty) = v(empty) = 0

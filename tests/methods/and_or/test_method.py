@@ -419,3 +419,24 @@ def test_progress_goes_to_stderr(capsys, mixture, rows):
     assert not out
     assert "32 model passes" in err
     assert "rows" in err
+
+
+def test_a_model_without_any_term_still_counts():
+    def constant(x):
+        return 0.0 * x.sum(1)
+
+    table = GeneralizableAndOr([logical_and, constant], error_bound=0).interact(ONES)[0]
+    assert table.model_scopes == ("model:0", "model:1")
+    assert len(table.shared()) == 0
+    s_and, _ = table.transferability()
+    assert s_and[0] == 0.0
+    assert math.isnan(s_and[1])
+    assert len(table.where(scope="model:0").shared()) == 0  # what the other model has is not known there
+
+
+def test_models_keep_their_order_when_there_are_many():
+    models = [lambda x, k=k: (k + 1.0) * x[:, 0] * x[:, 1] for k in range(12)]
+    table = GeneralizableAndOr(models, error_bound=0).interact(ONES[:, :2])[0]
+    assert table.model_scopes == tuple(f"model:{i}" for i in range(12))
+    assert [round(table.where(scope=s).scores.sum()) for s in table.model_scopes] == list(range(1, 13))
+    assert table.transferability().s_and.tolist() == [1.0] * 12

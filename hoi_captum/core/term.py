@@ -1,0 +1,29 @@
+"""One row of a table of interactions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Term:
+    """One interaction.
+
+    Attributes:
+        members: sorted ids of the players that act together.
+        kind: ``and``, ``or``, ``taylor``, ``hessian``, ``corex``, ...
+        scope: for which part of the result it holds (``model:0``, ``cluster:3``), or None.
+        score: signed effect, in the unit of the explained value (for model outputs: log-odds by default).
+        weights: soft membership of each member, or None.
+    """
+
+    members: tuple[int, ...]
+    kind: str
+    scope: str | None
+    score: float
+    weights: tuple[float, ...] | None = None
+
+    @property
+    def order(self) -> int:
+        """Number of players."""
+        return len(self.members)
