@@ -149,8 +149,8 @@ def sign_handles() -> list[Any]:
     from matplotlib.lines import Line2D
 
     return [
-        Line2D([], [], color=POSITIVE, lw=3, label="positive"),
-        Line2D([], [], color=NEGATIVE, lw=3, label="negative"),
+        Line2D([], [], color=POSITIVE, lw=3, label="raises the value"),
+        Line2D([], [], color=NEGATIVE, lw=3, label="lowers the value"),
     ]
 
 
