@@ -36,7 +36,7 @@ class ImageClassifierAdapter(Adapter):
 
     @classmethod
     def accepts(cls, model: nn.Module, *, tokenizer: Any, transforms: Any) -> bool:
-        return transforms is not None or any(isinstance(m, nn.Conv2d) for m in model.modules())
+        return transforms is not None or bool(_convolutions(model))
 
     def scores(self, *inputs: Any) -> Tensor:
         output = self.model(*inputs)
@@ -45,7 +45,7 @@ class ImageClassifierAdapter(Adapter):
 
     def default_layer(self) -> nn.Module:
         """The last convolution."""
-        convolutions = [m for m in self.model.modules() if isinstance(m, nn.Conv2d)]
+        convolutions = _convolutions(self.model)
         if not convolutions:
             raise InputError(f"{type(self.model).__name__} has no convolution; name the layer")
         return convolutions[-1]
@@ -94,7 +94,7 @@ class ImageClassifierAdapter(Adapter):
                 raise InputError(f"expected an image Tensor (C, H, W), got shape {tuple(raw.shape)}")
             return raw.detach().cpu().to(torch.promote_types(raw.dtype, torch.float32))
         image = read_image(raw)
-        first = next((m for m in self.model.modules() if isinstance(m, nn.Conv2d)), None)
+        first = next(iter(_convolutions(self.model)), None)
         if self.transforms is not None:
             if first is not None and first.in_channels == 3:  # a grey image for a model of colour images
                 image = image.convert("RGB")
@@ -117,6 +117,10 @@ class ImageClassifierAdapter(Adapter):
         if seen.min() < 0 or seen.max() > 1:
             seen = (seen - seen.min()) / (seen.max() - seen.min()).clamp(min=1e-12)
         return seen.float().expand(3, -1, -1).permute(1, 2, 0).contiguous()
+
+
+def _convolutions(model: nn.Module) -> list[nn.Conv2d]:
+    return [m for m in model.modules() if isinstance(m, nn.Conv2d)]
 
 
 def read_image(raw: Any) -> Any:

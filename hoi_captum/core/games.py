@@ -12,8 +12,9 @@ from torch import Tensor
 
 from hoi_captum.core.arguments import Arguments, is_out_of_memory, rows_of
 from hoi_captum.core.coalitions import Players, all_coalitions
+from hoi_captum.core.options import check_count
 from hoi_captum.core.progress import progress_bar
-from hoi_captum.errors import InputError, MemoryWarning, ModelOutputError, PlayerError, TooManyPlayersError
+from hoi_captum.errors import MemoryWarning, ModelOutputError, PlayerError, TooManyPlayersError
 
 # numbers in one masked batch when the caller names no batch size: about 4 MB of float32 inputs,
 # where both small and large models are within a few percent of their best throughput
@@ -185,6 +186,4 @@ def _chunk_rows(internal_batch_size: int | None, inputs: tuple[Tensor, ...]) -> 
         cells = sum(x[0].numel() for x in inputs)
         least, most = _ROWS_PER_PASS
         return min(most, max(least, _CELLS_PER_PASS // max(cells, 1)))
-    if not isinstance(internal_batch_size, int) or internal_batch_size < 1:
-        raise InputError(f"expected internal_batch_size to be an int >= 1, got {internal_batch_size!r}")
-    return internal_batch_size
+    return check_count("internal_batch_size", internal_batch_size)

@@ -13,7 +13,6 @@ import torch
 from captum.attr import PerturbationAttribution
 from captum.log import log_usage
 from torch import Tensor
-from tqdm import tqdm
 
 from hoi_captum.core.arguments import for_each_model
 from hoi_captum.core.example import PerModel
@@ -252,7 +251,7 @@ class GameMethod(PerturbationAttribution):
             if show_progress:
                 n, rows = games[0].n_players, games[0].n_examples
                 total = len(games) * rows << n
-                tqdm.write(f"{n} players: 2^{n} coalitions, {total:,} model passes in all", file=sys.stderr)
+                print(f"{n} players: 2^{n} coalitions, {total:,} model passes in all", file=sys.stderr)
             values = torch.stack([game.table() for game in games], dim=1)
         return ValueTables(
             games=tuple(games),
