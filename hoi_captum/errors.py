@@ -38,6 +38,10 @@ class UnknownNameError(InputError, LookupError):
     """No method, zoo model or view of that name is known."""
 
 
+class NotFittedError(HoiError, ValueError, AttributeError):
+    """Something that learns from data was used before ``fit``."""
+
+
 class PluginError(HoiError):
     """A plugin could not be loaded, or something that it registers breaks the contract."""
 
@@ -60,6 +64,10 @@ class RoughnessWarning(HoiWarning):
 
 class ConvergenceWarning(HoiWarning):
     """A solver stopped before its tolerance was reached."""
+
+
+class DataWarning(HoiWarning):
+    """The data lack what a method hopes for, and it does the next best thing, which is said."""
 
 
 class MemoryWarning(HoiWarning):
