@@ -1,0 +1,160 @@
+"""Which variables belong to a factor, and factors as a table of interactions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import chi2
+
+from hoi_captum.core.interactions import Interactions
+from hoi_captum.core.options import check_count, check_number
+from hoi_captum.core.provenance import Provenance
+from hoi_captum.core.term import Term
+from hoi_captum.errors import InputError
+
+KIND = "corex"
+_CHANCE = 0.05
+
+
+def noise_floor(n_rows: int, n_variables: int) -> float:
+    """Mutual information in nats that chance alone seldom exceeds.
+
+    Of n independent rows, 2 n I(Y; X_i) is about chi squared with one degree of freedom (Wilks) for a
+    fixed Y; the 5 % are shared out among the variables (Bonferroni). A factor is fitted to the same rows, so
+    that chance does somewhat better where rows are few: compare with shuffled columns
+.
+    """
+    return float(chi2.isf(_CHANCE / n_variables, 1) / (2 * n_rows))
+
+
+def otsu(values: ArrayLike) -> float:
+    """The split of numbers in two groups that are most apart (Otsu 1979): the midpoint of the gap.
+
+    Largest between-group variance over all splits of the sorted numbers, exactly. Where all are equal there
+    is nothing to split, and that number is given.
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    n = len(ordered)
+    if not n or ordered[0] == ordered[-1]:
+        return float(ordered[0]) if n else 0.0
+    below = np.arange(1, n)
+    sums = np.cumsum(ordered)[:-1]
+    between = (ordered.sum() * below / n - sums) ** 2 / (below * (n - below))
+    between[ordered[1:] == ordered[:-1]] = -1.0  # equal numbers stay together
+    at = int(np.argmax(between))
+    return float((ordered[at] + ordered[at + 1]) / 2)
+
+
+def member_threshold(mi_row: ArrayLike, n_rows: int) -> float:
+    """The default threshold of a factor in nats: Otsu's split of sqrt(MI), at least the noise floor."""
+    row = _mi_row(mi_row)
+    return max(otsu(np.sqrt(np.maximum(row, 0.0))) ** 2, noise_floor(check_count("n_rows", n_rows), len(row)))
+
+
+def factor_members(mi_row: ArrayLike, threshold: float | None, n_rows: int) -> NDArray[np.intp]:
+    """The variables of a factor: those with more mutual information than the threshold, sorted by number.
+
+    Args:
+        mi_row: I(Y; X_i) of one factor in nats, (p,).
+        threshold: in nats; None: :func:`member_threshold`.
+        n_rows: rows that the factor was fitted on.
+
+    Raises:
+        InputError: not a vector of finite numbers.
+        OptionError: a threshold that is no number >= 0.
+    """
+    row = _mi_row(mi_row)
+    if threshold is None:
+        threshold = member_threshold(row, n_rows)
+    return np.nonzero(row > check_number("threshold", threshold, low=0.0))[0]
+
+
+def _mi_row(mi_row: ArrayLike) -> NDArray[np.float64]:
+    row = np.asarray(mi_row, dtype=np.float64)
+    if row.ndim != 1 or not len(row) or not np.isfinite(row).all():
+        raise InputError(
+            "expected the mutual information of one factor, (n_features,) finite numbers, got shape "
+            f"{row.shape}"
+        )
+    return row
+
+
+def factor_terms(
+    estimator: Any, *, n_rows: int, scope: str | None = None, threshold: float | None = None
+) -> list[Term]:
+    """A term for each factor of a fitted estimator, in its order: the members with their MI as weights.
+
+    A factor none of whose variables exceeds the threshold is left out.
+    """
+    terms = []
+    for mi_row, tc in zip(estimator.mi_, estimator.tcs_, strict=True):
+        members = factor_members(mi_row, threshold, n_rows)
+        if len(members):
+            weights = tuple(mi_row[members].tolist())
+            terms.append(Term(tuple(members.tolist()), KIND, scope, float(tc), weights))
+    return terms
+
+
+def factor_interactions(
+    estimator: Any,
+    names: Sequence[str] | None = None,
+    *,
+    n_rows: int,
+    scope: str | None = None,
+    threshold: float | None = None,
+) -> Interactions:
+    """The factors of a fitted estimator as interactions, one term for each factor.
+
+    Args:
+        estimator: fitted, with ``mi_`` and ``tcs_``.
+        names: of the variables. Default: None (those that it was fitted with, else x0, x1, ...)
+        n_rows: rows that it was fitted on.
+        scope: of the terms. Default: None
+        threshold: mutual information in nats that a member exceeds. Default: None (Otsu's split of sqrt(MI)
+            of each factor, at least the noise floor of so many rows and variables)
+
+    Returns:
+        Interactions: kind "corex", scores TC_j and weights I(Y_j; X_i) in nats. A factor without members is
+        left out.
+    """
+    terms = factor_terms(estimator, n_rows=n_rows, scope=scope, threshold=threshold)
+    return corex_table(variable_names(estimator, names), terms, estimator, {})
+
+
+def variable_names(estimator: Any, names: Sequence[str] | None) -> tuple[str, ...]:
+    """The given names, else those of the data, else x0, x1, ...
+
+    Raises:
+        InputError: another number of names than of variables.
+    """
+    p = int(estimator.n_features_in_)
+    if names is None:
+        names = getattr(estimator, "feature_names_in_", [f"x{i}" for i in range(p)])
+    if len(names) != p:
+        raise InputError(f"expected {p} names, one for each variable, got {len(names)}")
+    return tuple(map(str, names))
+
+
+def corex_table(
+    names: Sequence[str], terms: Sequence[Term], estimator: Any, details: dict[str, Any], **more: Any
+) -> Interactions:
+    """Terms as a table that says which estimator found them."""
+    seed = estimator.get_params().get("random_state")
+    plain = (bool, int, float, str, type(None))
+    options = {k: v if isinstance(v, plain) else repr(v) for k, v in estimator.get_params(deep=False).items()}
+    source = Provenance(
+        type(estimator).__name__,
+        options=options,
+        seed=seed if isinstance(seed, int) else None,
+        details={"unit": "nats", **details},
+    )
+    if not terms:  # from_terms gives no weights to a table without terms
+        more = {"weights": np.zeros(0)} | more
+        return Interactions(
+            tuple(names), np.zeros(0), np.zeros(0, np.int32), np.zeros(1, np.int64),
+            np.zeros(0, np.str_), np.zeros(0, np.str_), more.pop("base", 0.0), source, **more,
+        )  # fmt: skip
+    return Interactions.from_terms(names, terms, provenance=source, **more)
