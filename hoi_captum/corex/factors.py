@@ -24,8 +24,8 @@ def noise_floor(n_rows: int, n_variables: int) -> float:
 
     Of n independent rows, 2 n I(Y; X_i) is about chi squared with one degree of freedom (Wilks) for a
     fixed Y; the 5 % are shared out among the variables (Bonferroni). A factor is fitted to the same rows, so
-    that chance does somewhat better where rows are few: compare with shuffled columns
-.
+    that chance does better than this where rows are few: :func:`hoi_captum.corex.advise_factors` compares with
+    shuffled columns.
     """
     return float(chi2.isf(_CHANCE / n_variables, 1) / (2 * n_rows))
 

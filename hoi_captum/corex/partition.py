@@ -121,7 +121,7 @@ def embed(
         return np.asarray(rows, dtype=np.float64), None
     if isinstance(embedder, str) and embedder == PHATE:
         fitted = _phate(rows, n_components, seed, n_jobs)
-    elif hasattr(embedder, "fit_transform") and hasattr(embedder, "get_params"):
+    elif _can(embedder, "fit_transform"):
         fitted = seeded(embedder, seed)
     else:
         raise OptionError(
@@ -214,10 +214,15 @@ def quiet_phate() -> Iterator[None]:
                 log.disabled = disabled
 
 
+def _can(estimator: Any, verb: str) -> bool:
+    """Whether it is an instance of scikit-learn's kind with that method."""
+    return not isinstance(estimator, type) and hasattr(estimator, verb) and hasattr(estimator, "get_params")
+
+
 def _cluster(points: NDArray[np.float64], clusterer: Any, n_clusters: int, seed: int) -> NDArray[np.int64]:
     if clusterer is None:
         clusterer = KMeans(n_clusters, n_init=10, random_state=seed)
-    elif not (hasattr(clusterer, "fit_predict") and hasattr(clusterer, "get_params")):
+    elif not _can(clusterer, "fit_predict"):
         raise OptionError(f"expected clusterer to be a scikit-learn clusterer or None, got {clusterer!r}")
     labels = checked_labels(seeded(clusterer, seed).fit_predict(points), len(points), "labels of clusterer")
     noise = int((labels < 0).sum())
@@ -273,14 +278,17 @@ def seed_of(random_state: Any) -> int:
     Raises:
         OptionError: not None, an int >= 0 or a RandomState.
     """
-    if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool) and random_state >= 0:
+    refused = OptionError(
+        f"expected random_state to be None, an int >= 0 or a RandomState, got {random_state!r}"
+    )
+    if isinstance(random_state, bool):
+        raise refused
+    if isinstance(random_state, int | np.integer) and random_state >= 0:
         return int(random_state)
     try:
         return int(check_random_state(random_state).randint(2**31 - 1))
     except ValueError:
-        raise OptionError(
-            f"expected random_state to be None, an int >= 0 or a RandomState, got {random_state!r}"
-        ) from None
+        raise refused from None
 
 
 def seeded(estimator: Any, seed: int) -> Any:
