@@ -164,7 +164,8 @@ class BioCorEx(CorEx):
             ConvergenceWarning: the best start has used up ``max_iter``.
         """
         self._check_options()
-        rows = self._rows(X, reset=True, min_rows=2).astype(np.float64, copy=False)
+        # a DataFrame's columns lie apart: sums in another order would be other numbers
+        rows = np.ascontiguousarray(self._rows(X, reset=True, min_rows=2), dtype=np.float64)
         data, estimate = self._prepared(rows)
         random = self._random()
         best: _Solution | None = None

@@ -31,10 +31,10 @@ def structure(
         data: n rows; 10,000 of them, drawn by chance, are enough.
         posterior: p(y_j = k | x), (K, m, n).
         tcs: total correlation by factor, (m,), nats. The weights of factors that explain next to nothing
-            are made nearly equal, so that they can begin anywhere.
+            are raised by a power that makes the largest .99, with a little noise, so that they can begin.
 
     Returns:
-        alpha, (m, p), in [0, 1] (a little more for factors that begin anywhere).
+        alpha, (m, p), in [0, 1] (up to .001 more with the noise).
     """
     factors, n = posterior.shape[1:]
     p = len(data.values)
