@@ -38,7 +38,7 @@ def fit_clusters(
         verbose: a progress bar on stderr.
 
     Raises:
-        InputError: no cluster has ``min_rows`` rows.
+        InputError: no cluster has ``min_rows`` rows, or the estimator refuses those of one (which is named).
     """
     count = int(labels.max(initial=-1)) + 1
     sizes = np.bincount(labels[labels >= 0], minlength=count)
@@ -56,7 +56,7 @@ def fit_clusters(
             DataWarning,
             stacklevel=3,
         )
-    jobs = (delayed(_fitted)(seeded(base, seed), take_rows(X, np.nonzero(labels == k)[0])) for k in large)
+    jobs = (delayed(_fitted)(k, seeded(base, seed), take_rows(X, np.nonzero(labels == k)[0])) for k in large)
     models: list[CorEx | None] = [None] * count
     with progress_bar("Local CorEx", len(large), "cluster", verbose) as bar:
         # a generator, so that the bar moves while others are fitted
@@ -73,5 +73,8 @@ def take_rows(X: Any, index: NDArray[np.intp]) -> Any:
     return X.iloc[index] if hasattr(X, "iloc") else np.asarray(X)[index]
 
 
-def _fitted(model: Any, rows: Any) -> CorEx:
-    return model.fit(rows)  # type: ignore[no-any-return]
+def _fitted(cluster: int, model: Any, rows: Any) -> CorEx:
+    try:
+        return model.fit(rows)  # type: ignore[no-any-return]
+    except InputError as error:
+        raise type(error)(f"cluster {cluster} ({len(rows)} rows): {error}") from error

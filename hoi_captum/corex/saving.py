@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from hoi_captum import corex
 from hoi_captum.core.files import read_safetensors, write_safetensors
+from hoi_captum.corex.bio import BioCorEx
+from hoi_captum.corex.linear import LinearCorEx
 from hoi_captum.corex.partition import PHATE, restored_phate
 from hoi_captum.errors import FileError
 
 FORMAT = "hoi_captum.local_corex/1"
-_ESTIMATORS = ("LinearCorEx", "BioCorEx")  # what a file may hold
+_ESTIMATORS = {"LinearCorEx": LinearCorEx, "BioCorEx": BioCorEx}  # what a file may hold
 _PLAIN = (bool, int, float, str, type(None))
 Arrays = dict[str, NDArray[Any]]
 Local = TypeVar("Local", bound=BaseEstimator)
@@ -29,6 +30,16 @@ def save_local(local: Any, path: str | os.PathLike[str]) -> Path:
 
     Raises:
         FileError: see :meth:`hoi_captum.corex.LocalCorEx.save`.
+    """
+    arrays, content = pack_local(local)
+    return write_safetensors(path, arrays, {"format": FORMAT, "content": content})
+
+
+def pack_local(local: Any) -> tuple[Arrays, str]:
+    """A fitted LocalCorEx as arrays and JSON.
+
+    Raises:
+        FileError: it holds something that a file cannot.
     """
     placed = local.space == "embedding" and local.embedder_ is not None
     if placed and local.embedder != PHATE:
@@ -49,7 +60,7 @@ def save_local(local: Any, path: str | os.PathLike[str]) -> Path:
             for k, m in enumerate(local.models_)
         ],
     }
-    return write_safetensors(path, arrays, {"format": FORMAT, "content": json.dumps(content)})
+    return arrays, json.dumps(content)
 
 
 def load_local(cls: type[Local], path: str | os.PathLike[str]) -> Local:
@@ -60,16 +71,21 @@ def load_local(cls: type[Local], path: str | os.PathLike[str]) -> Local:
     """
     arrays, metadata = read_safetensors(path, FORMAT)
     try:
-        content = json.loads(metadata["content"])
-        described = content["estimator"]
-        local: Any = cls(**content["params"], estimator=None if described is None else _estimator(described))
-        vars(local).update(_unpack(content["learned"], arrays))
-        local.models_ = tuple(None if m is None else _model(m, arrays) for m in content["models"])
-        local.embedder_ = None
-        if "phate" in arrays:
-            local.embedder_ = restored_phate(local.partition_data_, arrays["phate"], local._seed_used)
+        return unpack_local(cls, arrays, metadata["content"])
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise FileError(f"{path} is damaged: {error!r}") from error
+
+
+def unpack_local(cls: type[Local], arrays: Arrays, packed: str) -> Local:
+    """The inverse of :func:`pack_local`; anything may be raised where these are not what it gave."""
+    content = json.loads(packed)
+    described = content["estimator"]
+    local: Any = cls(**content["params"], estimator=None if described is None else _estimator(described))
+    vars(local).update(_unpack(content["learned"], arrays))
+    local.models_ = tuple(None if m is None else _model(m, arrays) for m in content["models"])
+    local.embedder_ = None
+    if "phate" in arrays:
+        local.embedder_ = restored_phate(local.partition_data_, arrays["phate"], local._seed_used)
     return local  # type: ignore[no-any-return]
 
 
@@ -91,15 +107,13 @@ def _params(estimator: Any) -> dict[str, Any]:
 
 def _described(estimator: Any) -> dict[str, Any]:
     name = type(estimator).__name__
-    if name not in _ESTIMATORS or type(estimator) is not getattr(corex, name):
+    if type(estimator) is not _ESTIMATORS.get(name):
         raise FileError(f"cannot save a {name}; models of {' and '.join(_ESTIMATORS)} can be saved")
     return {"class": name, "params": _params(estimator)}
 
 
 def _estimator(described: Mapping[str, Any]) -> Any:
-    if described["class"] not in _ESTIMATORS:
-        raise ValueError(f"unknown estimator {described['class']!r}")
-    return getattr(corex, described["class"])(**described["params"])
+    return _ESTIMATORS[described["class"]](**described["params"])
 
 
 def _model(described: Mapping[str, Any], arrays: Arrays) -> Any:
