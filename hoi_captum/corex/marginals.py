@@ -24,6 +24,7 @@ _FEWEST_FREE = 0.01  # rows in a state, less one
 _PRIOR_COUNT = 0.001
 _TINY = 1e-300
 _BLOCK = 1 << 17  # numbers at a time: they stay in the cache
+_LARGE_BLOCK = 1 << 22  # for matrix products
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,24 +48,31 @@ class Observations:
         return cls(values.nan_to_num(nan=0.0).contiguous(), present.to(values.dtype).contiguous())
 
     @cached_property
-    def squares(self) -> Tensor:
-        """(p, n)."""
-        return self.values.square()
-
-    @cached_property
     def counts(self) -> Tensor:
         """Rows in which each variable is observed, (p,)."""
         p, n = self.values.shape
         return self.values.new_full((p,), n) if self.observed is None else self.observed.sum(1)
 
+    @cached_property
+    def moments(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, variance and variance of the squared deviation of each variable, (p,) each."""
+        count = self.counts.clamp(min=1)
+        mean = self.values.sum(1) / count
+        variance, excess = torch.empty_like(mean), torch.empty_like(mean)
+        for columns in self.blocks(1, _LARGE_BLOCK):
+            squares = self.masked(self.values[columns] - mean[columns, None], columns).square()
+            variance[columns] = squares.sum(1) / count[columns]
+            excess[columns] = squares.square().sum(1) / count[columns] - variance[columns].square()
+        return mean, variance, excess
+
     def rows(self, index: Tensor) -> Observations:
         """Some of the rows."""
         return Observations(self.values[:, index], None if self.observed is None else self.observed[:, index])
 
-    def blocks(self, tables: int) -> Iterator[slice]:
-        """Slices that cover the variables, so that ``tables`` tables of a slice stay small."""
+    def blocks(self, tables: int, numbers: int | None = None) -> Iterator[slice]:
+        """Slices that cover the variables, so that ``tables`` tables of a slice have so many numbers."""
         p, n = self.values.shape
-        width = max(1, _BLOCK // (tables * n))
+        width = max(1, (numbers or _BLOCK) // (tables * n))
         return (slice(start, start + width) for start in range(0, p, width))
 
     def total(self, weights: Tensor) -> Tensor:
@@ -73,9 +81,9 @@ class Observations:
             return weights.sum(-1, keepdim=True).expand(*weights.shape[:-1], len(self.values))
         return weights @ self.observed.T
 
-    def masked(self, log_odds: Tensor, columns: slice) -> Tensor:
-        """The log-odds (..., c, n) of these variables, 0 where missing. In place."""
-        return log_odds if self.observed is None else log_odds.mul_(self.observed[columns])
+    def masked(self, numbers: Tensor, columns: slice) -> Tensor:
+        """Numbers (..., c, n) of these variables, 0 where missing. In place."""
+        return numbers if self.observed is None else numbers.mul_(self.observed[columns])
 
 
 class Marginals(ABC):
@@ -143,18 +151,15 @@ def gaussian_marginals(
     """
     weights = posterior.flatten(0, 1)
     number = data.total(weights)
-    first, second = weights @ data.values.T, weights @ data.squares.T
+    first = weights @ data.values.T
+    second = torch.empty_like(first)
+    for columns in data.blocks(1, _LARGE_BLOCK):
+        second[:, columns] = weights @ data.values[columns].square().T
     rows, free = number.clamp(min=_FEWEST), (number - 1).clamp(min=_FEWEST_FREE)
     mean = first / rows
     variance = (second - mean * (2 * first - mean * number)).clamp(min=0) / free
     if smooth:
-        count = data.counts.clamp(min=1)
-        overall = data.values.sum(1) / count
-        centred = data.values - overall[:, None]
-        if data.observed is not None:
-            centred = centred * data.observed
-        spread = centred.square().sum(1) / count
-        excess = centred.pow(4).sum(1) / count - spread.square()
+        overall, spread, excess = data.moments
         # what the estimates vary by if x is drawn without regard to y
         share = data.total(weights.square()) / rows.square()
         null_mean, null_variance = overall * number / rows, spread * (number - share * rows).clamp(min=0)
