@@ -85,7 +85,10 @@ class CorEx(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 ensure_min_samples=min_rows,
             )
         except ValueError as error:
-            raise InputError(f"{error}\n{self._advice(str(error), nan_is_missing)}") from error
+            text = str(error)
+            if text.startswith("Input X contains NaN"):
+                text = text.splitlines()[0]  # without scikit-learn's remedies
+            raise InputError(f"{text}\n{self._advice(text, nan_is_missing)}") from error
         if missing is not None and not nan_is_missing:
             absent = rows == missing
             if absent.any():
