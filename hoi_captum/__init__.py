@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hoi_captum import errors, measures, views, zoo
+    from hoi_captum import corex, errors, measures, views, zoo
     from hoi_captum.adapters.baselines import LearnedBaseline
     from hoi_captum.core.example import Example, PerModel
     from hoi_captum.core.games import MaskedGame
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hoi_captum.learning import learn_baseline
     from hoi_captum.methods.and_or import GeneralizableAndOr
     from hoi_captum.methods.and_or.result import AndOrInteractions
+    from hoi_captum.methods.local_corex import LayerLocalCorEx
     from hoi_captum.registry import get_method, methods, plugins
 
 _HOMES = {
@@ -33,6 +34,7 @@ _HOMES = {
     "Explanation": "explanation",
     "GeneralizableAndOr": "methods.and_or",
     "Interactions": "core.interactions",
+    "LayerLocalCorEx": "methods.local_corex",
     "LearnedBaseline": "adapters.baselines",
     "MaskedGame": "core.games",
     "PerModel": "core.example",
@@ -48,7 +50,7 @@ _HOMES = {
     "tabular_example": "inputs",
     "text_example": "inputs",
 }
-_MODULES = ("errors", "measures", "views", "zoo")
+_MODULES = ("corex", "errors", "measures", "views", "zoo")
 
 __all__ = [
     "API_VERSION",
@@ -57,12 +59,14 @@ __all__ = [
     "Explanation",
     "GeneralizableAndOr",
     "Interactions",
+    "LayerLocalCorEx",
     "LearnedBaseline",
     "MaskedGame",
     "PerModel",
     "Provenance",
     "Term",
     "adapt",
+    "corex",
     "errors",
     "explain",
     "get_method",

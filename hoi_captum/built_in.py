@@ -11,8 +11,10 @@ from hoi_captum.hookspecs import hookimpl
 @hookimpl
 def hoi_captum_register_methods(register: Callable[[str, type], None]) -> None:
     from hoi_captum.methods.and_or import GeneralizableAndOr
+    from hoi_captum.methods.local_corex import LayerLocalCorEx
 
     register("generalizable-and-or", GeneralizableAndOr)
+    register("layer-local-corex", LayerLocalCorEx)
 
 
 @hookimpl

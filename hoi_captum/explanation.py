@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from hoi_captum.adapters.base import Adapter, Objective, example_options
 from hoi_captum.adapters.outputs import OUTPUTS, Output
+from hoi_captum.calling import construct, fit_method, learns, method_class, run_method
 from hoi_captum.core.example import Example, Layout, PerModel, TextLayout
 from hoi_captum.core.files import atomic_path, read_safetensors, write_safetensors
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.state import evaluation_mode
 from hoi_captum.errors import FileError, InputError, OptionError
 from hoi_captum.inputs import adapters_for
-from hoi_captum.registry import get_method, registry
+from hoi_captum.registry import registry
 from hoi_captum.saved import FIGURES, check_destination, finite, pack_layout, unpack_layout
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 FORMAT = "hoi_captum.explanation/1"
 _UNITS = {"log_odds": "log-odds", "logit": "logit", "log_prob": "nats", "prob": "probability"}
-_SET_BY_US = ("forward_func", "layer", "device_ids")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,8 @@ class Explanation:
         """What it took, and how well it went, in one line."""
         source = self.interactions.provenance
         unit = source.details.get("unit")
-        parts = [f"explains {source.target!r}" + (f" in {unit}" if unit else "")]
+        explained = f"explains {source.target!r}" + (f" in {unit}" if unit else "")
+        parts = [str(source.details.get("about", explained))]
         if source.forward_passes or source.backward_passes:
             parts.append(f"{source.forward_passes + source.backward_passes:,} model rows")
         kept = source.details.get("checkpoint")
@@ -100,7 +101,8 @@ class Explanation:
             raise OptionError(f"expected view to be one of {', '.join(sorted(views))}; got {view!r}")
         draw: Callable[..., Figure] = default_plot if view is None else views[view]
         source = self.interactions.provenance
-        options.setdefault("title", f"for and against: {source.target}" if source.target else None)
+        title = source.details.get("about", f"for and against: {source.target}" if source.target else None)
+        options.setdefault("title", title)
         return draw(self.interactions, self.layout, **options)
 
     def save(self, path: str | os.PathLike[str], *, view: str | None = None) -> Path:
@@ -188,7 +190,8 @@ class Explanation:
         if isinstance(self.layout, TextLayout):
             text = "".join(piece for piece, _ in self.layout.pieces)
             return text if len(text) <= 80 else text[:79] + "…"
-        return f"Interactions: {self.interactions.provenance.target}"
+        source = self.interactions.provenance
+        return f"Interactions: {source.details.get('about', source.target)}"
 
     def _pack(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         arrays, metadata = self.interactions.pack()
@@ -227,7 +230,8 @@ def explain(
         target: a label, token or column; a pair of these is a contrast (difference of their logits).
             Default: what the (first) model predicts
         layer: of layer methods: a module, or its dotted name. Default: the adapter's choice
-        background: rows of data, for tabular baselines.
+        background: many inputs of the kind of ``data`` for a method that learns (texts, images, rows);
+            rows of data for tabular baselines.
         players: what can be absent: for texts ``words``, ``tokens`` or a list of spans; for images a grid
             (rows, columns) or a mask; for tables a player for each feature.
         baseline: what an absent player becomes; names and values as the adapter's ``example`` has them, or
@@ -257,7 +261,7 @@ def explain(
         >>> explanation.interactions.players
         ('not', 'a', 'bad', 'film')
     """
-    cls = _method_class(method)
+    cls = method_class(method)
     several = isinstance(model, list | tuple)
     if several and not getattr(cls, "several_models", False):
         raise InputError(f"{cls.__name__} explains one model, got a {type(model).__name__} of {len(model)}")
@@ -265,7 +269,10 @@ def explain(
     baselines = baseline if isinstance(baseline, PerModel) else PerModel(*[baseline] * len(adapters))
     if len(baselines) != len(adapters):
         raise InputError(f"expected PerModel baseline for {len(adapters)} models, got {len(baselines)}")
-    given = {"players": players, "template": template, "background": background}
+    given = {"players": players, "template": template}
+    # what a method learns from is no part of the example, unless the family makes baselines of it too
+    if not learns(cls) or all("background" in inspect.signature(a.example).parameters for a in adapters):
+        given["background"] = background
     with evaluation_mode(*(a.model for a in adapters)):
         examples = [
             a.example(data, **example_options(a, given | {"baseline": b}, target))
@@ -278,7 +285,9 @@ def explain(
             targets = [column, *[adapters[0].label(column)] * (len(adapters) - 1)]
         objectives = [a.objective(t, e) for a, t, e in zip(adapters, targets, examples, strict=True)]
         forwards: list[Any] = [o.forward_func for o in objectives]
-        instance = _construct(cls, forwards if several else forwards[0], adapters[0], layer, options)
+        instance = construct(cls, forwards if several else forwards[0], adapters[0], layer, options)
+        if learns(cls):
+            fit_method(instance, adapters[0], background, template=template, show_progress=show_progress)
         call = dict(example) | {
             "target": PerModel(*(o.target for o in objectives)) if several else objectives[0].target
         }
@@ -289,12 +298,12 @@ def explain(
             "show_progress": show_progress,
             "checkpoint": checkpoint,
         }
-        attributions, interactions = _run(instance, call, extra)
-    details = dict(interactions.provenance.details) | _notes(example, objectives, adapters)
-    interactions = interactions.with_players(example.names).with_provenance(
-        target=_target_name(objectives), details=details
-    )
-    return Explanation(interactions, example.layout, attributions, example)
+        attributions, interactions = run_method(instance, call, extra)
+    details = dict(interactions.provenance.details) | _notes(cls, example, objectives, adapters)
+    interactions = interactions.with_provenance(target=_target_name(objectives), details=details)
+    if getattr(cls, "players_are_neurons", False):  # which the input's layout does not show
+        return Explanation(interactions, None, attributions, example)
+    return Explanation(interactions.with_players(example.names), example.layout, attributions, example)
 
 
 def _result_class(metadata: Mapping[str, str]) -> type[Interactions]:
@@ -303,63 +312,17 @@ def _result_class(metadata: Mapping[str, str]) -> type[Interactions]:
     return getattr(method, "result", Interactions)
 
 
-def _method_class(method: Any) -> type:
-    if isinstance(method, str):
-        return get_method(method)
-    if isinstance(method, type) and not callable(getattr(method, "interact", None)):
-        raise InputError(
-            f"{method.__name__} has no interact(): it finds no interactions; see hoi_captum.methods()"
-        )
-    if not isinstance(method, type):
-        raise InputError(
-            f"expected method to be a name or a class, got {type(method).__name__}; options of the method "
-            "are arguments of explain()"
-        )
-    return method
-
-
-def _construct(cls: type, forward_func: Any, adapter: Adapter, layer: Any, options: dict[str, Any]) -> Any:
-    accepted = inspect.signature(cls).parameters
-    known = [name for name in accepted if name not in _SET_BY_US]
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        raise OptionError(f"{cls.__name__} has no option {', '.join(unknown)}; it has {', '.join(known)}")
-    if "layer" not in accepted:
-        if layer is not None:
-            raise OptionError(f"{cls.__name__} explains inputs, not layers; leave layer out")
-        return cls(forward_func, **options)
-    if isinstance(layer, str):
-        try:
-            layer = adapter.model.get_submodule(layer)
-        except AttributeError as error:
-            raise InputError(f"the model has no layer {layer!r}; see model.named_modules()") from error
-    return cls(forward_func, layer if layer is not None else adapter.default_layer(), **options)
-
-
-def _run(instance: Any, call: dict[str, Any], extra: dict[str, Any]) -> tuple[Any, Interactions]:
-    """Attributions and interactions, from one evaluation where the method can do both at once."""
-
-    def arguments(function: Callable[..., Any]) -> dict[str, Any]:
-        accepted = inspect.signature(function).parameters
-        return {k: v for k, v in (call | extra).items() if k in accepted}
-
-    both = getattr(instance, "attribute_and_interact", None)
-    if both is not None:
-        attributions, results = both(**arguments(both))
-    else:
-        results = instance.interact(**arguments(instance.interact))
-        attributions = instance.attribute(**arguments(instance.attribute))
-    return attributions, results[0]
-
-
-def _notes(example: Example, objectives: Sequence[Objective], adapters: Sequence[Adapter]) -> dict[str, Any]:
+def _notes(
+    cls: type, example: Example, objectives: Sequence[Objective], adapters: Sequence[Adapter]
+) -> dict[str, Any]:
     contrast = objectives[0].target is None
     # an adapter that was given has an output of its own
     units = {_unit(adapter.output) for adapter in adapters}
     if contrast:
         # the log-odds of one class against one other are the difference of their logits
         units = {f"{'logit' if unit == 'log-odds' else unit or 'output'} difference" for unit in units}
-    return {"unit": units.pop() if len(units) == 1 else "", "input": dict(example.notes or {})}
+    unit = units.pop() if len(units) == 1 else ""
+    return {"unit": getattr(cls, "unit", unit), "input": dict(example.notes or {})}
 
 
 def _unit(output: Callable[..., Any]) -> str:

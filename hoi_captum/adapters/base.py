@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any, ClassVar
@@ -186,6 +186,15 @@ class Adapter(ABC):
         return None
 
     # ---------------------------------------------------------------- what follows from it
+    def examples(self, raws: Iterable[Any], *, template: str | None = None) -> Iterator[Example]:
+        """Many inputs, for methods that learn from data; nobody plays in them.
+
+        Args:
+            raws: what ``example`` takes, many of it.
+            template: of texts, the prompt with ``{}`` where each of them goes.
+        """
+        return (Example(inputs=self.example(raw).inputs) for raw in raws)
+
     def column(self, label: Label) -> int:
         """The output column of a label.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from inspect import signature
 from typing import Any, ClassVar, NamedTuple
 
@@ -146,6 +146,10 @@ class HuggingFaceAdapter(Adapter):
             notes["baseline roughness"] = {name: round(r, 3) for name, r in figures.items()}
         notes["baseline"] = name_of(baseline, given="given vector")
         return with_baseline(self._vector(value_of(baseline)))
+
+    def examples(self, raws: Iterable[str], *, template: str | None = None) -> Iterator[Example]:
+        encodings = (self._encode(fill(template, raw)) for raw in raws)
+        return (Example(inputs=self._embeddings(e.ids).unsqueeze(0)) for e in encodings)
 
     def _encode(self, slot: Slot) -> Encoded:
         encoding = self.tokenizer(slot.text, return_offsets_mapping=True, return_special_tokens_mask=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -97,6 +97,14 @@ class TabularAdapter(Adapter):
             names=_player_names(names, owner),
             layout=TableLayout(names, tuple(row.tolist()), owner),
         )
+
+    def examples(self, raws: Any, *, template: str | None = None) -> Iterator[Example]:
+        """Rows of a table (array, Tensor, DataFrame) or a list of rows, all in one example."""
+        rows = _as_tensor(raws, "rows")
+        if rows.dim() != 2 or not len(rows):
+            raise InputError(f"expected rows of numbers, got shape {tuple(rows.shape)}")
+        parameter = next(self.model.parameters(), rows)
+        yield Example(inputs=rows.to(device=parameter.device, dtype=parameter.dtype))
 
 
 def _in_order_of(items: dict[Any, Any], background: Any) -> dict[Any, Any]:

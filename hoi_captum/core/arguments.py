@@ -69,16 +69,23 @@ class Arguments:
         Raises:
             ModelOutputError: the output is no tensor, or does not have m rows.
             TargetError: the target does not exist in the output.
+            InputError: as :meth:`output`.
+        """
+        return self.select(self.output(inputs, rows), rows)
+
+    def output(self, inputs: tuple[Tensor, ...], rows: Tensor) -> Any:
+        """What the forward function gives for changed copies of the inputs, as in :meth:`run`.
+
+        Raises:
             InputError: the model failed and lives on another device, or in another dtype, than the inputs.
         """
         try:
-            output = self.forward_func(*inputs, *(self._repeat(value, rows) for value in self.additional))
+            return self.forward_func(*inputs, *(self._repeat(value, rows) for value in self.additional))
         except RuntimeError as error:
             mismatch = _placement_mismatch(self.forward_func, inputs)
             if mismatch and _is_about_placement(error):
                 raise InputError(mismatch) from error
             raise
-        return self.select(output, rows)
 
     def select(self, output: Any, rows: Tensor) -> Tensor:
         """The explained number of each row of an output, (m,).
@@ -101,6 +108,11 @@ class Arguments:
                 f"{tuple(output.shape)}; forward_func must treat the rows of a batch one by one"
             )
         return self._target.select(output, rows)
+
+    @property
+    def target_classes(self) -> int | list[int] | None:
+        """The class that the target names, for all rows or for each; None where it is no class."""
+        return self._target.classes
 
     def differing(self) -> tuple[Tensor, ...]:
         """The cells, of any example, that are not the same when masked; shaped like the inputs."""

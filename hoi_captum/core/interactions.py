@@ -198,8 +198,8 @@ class Interactions:
         return tuple(np.unique(self.scopes).tolist()) or ("",)
 
     def label(self, term: Term, joiner: str = " · ") -> str:
-        """The names of a term's players."""
-        return joiner.join(self.players[i] for i in term.members)
+        """The names of a term's players, strongest first where they have weights."""
+        return joiner.join(self.players[i] for i in term.ranked)
 
     def __repr__(self) -> str:
         best = ", ".join(f"{self.label(t)[:60]} ({t.kind}) {t.score:+.3g}" for t in self.top(3))

@@ -8,9 +8,9 @@ else passes through untouched.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -90,35 +90,70 @@ def tapped(layer: nn.Module, hook: TensorsHook, *, at_input: bool = False) -> It
         handle.remove()
 
 
-def layer_activations(
+class LayerReading(NamedTuple):
+    """What one forward pass shows of a layer.
+
+    Attributes:
+        tensors: those at the layer, in order, detached.
+        output: what the forward function gave.
+    """
+
+    tensors: tuple[Tensor, ...]
+    output: Any
+
+
+def read_layer(
     forward_func: Callable[..., Any],
     layer: nn.Module,
     inputs: tuple[Tensor, ...],
     additional_forward_args: tuple[Any, ...] = (),
     *,
     at_input: bool = False,
-) -> tuple[Tensor, ...]:
-    """Run the model once and return the tensors at a layer, detached.
+    device_ids: Sequence[int] | None = None,
+) -> LayerReading:
+    """Run the model once, without gradients, and keep what flows through a layer.
 
     Where the layer runs more than once the last call counts, as in Captum.
 
+    Args:
+        forward_func, inputs, additional_forward_args: ``forward_func(*inputs, *additional_forward_args)``.
+        layer: any module that it runs.
+        at_input: read what enters the layer instead of what leaves it.
+        device_ids: of a ``DataParallel`` model, whose replicas' rows are put together in this order.
+
     Raises:
-        InputError: the layer did not run, or carries no tensor.
+        InputError: the layer did not run, or carries no tensor; several devices without ``device_ids``.
     """
-    seen: list[tuple[Tensor, ...]] = []
+    seen: dict[torch.device | None, tuple[Tensor, ...]] = {}
 
     # cloned, since a later in-place operation (ReLU(inplace=True)) would change what was seen
     def keep(tensors: tuple[Tensor, ...]) -> None:
-        seen.append(tuple(t.detach().clone() for t in tensors))
+        seen[tensors[0].device if tensors else None] = tuple(t.detach().clone() for t in tensors)
 
     with torch.no_grad(), tapped(layer, keep, at_input=at_input):
-        forward_func(*inputs, *additional_forward_args)
+        output = forward_func(*inputs, *additional_forward_args)
     if not seen:
         raise InputError(
             f"the layer {type(layer).__name__} did not run in the forward pass; "
             "give a module that the model calls"
         )
-    if not seen[-1]:
+    tensors = _gathered(seen, device_ids) if len(seen) > 1 else next(iter(seen.values()))
+    if not tensors:
         side = "input" if at_input else "output"
         raise InputError(f"the {side} of the layer {type(layer).__name__} holds no tensor")
-    return seen[-1]
+    return LayerReading(tensors, output)
+
+
+def _gathered(
+    seen: Mapping[torch.device | None, tuple[Tensor, ...]], device_ids: Sequence[int] | None
+) -> tuple[Tensor, ...]:
+    """The rows of all replicas, on the first one's device."""
+    by_index = {None if device is None else device.index: tensors for device, tensors in seen.items()}
+    if device_ids is None or set(by_index) - set(device_ids):
+        raise InputError(
+            f"the layer ran on the devices {sorted(map(str, seen))}; give their numbers, in order, as "
+            "device_ids"
+        )
+    replicas = [by_index[i] for i in device_ids if i in by_index]
+    first = replicas[0][0].device
+    return tuple(torch.cat([t.to(first) for t in parts]) for parts in zip(*replicas, strict=True))

@@ -8,7 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 
-def progress_bar(label: str, total: int, unit: str, show: bool) -> tqdm[Any]:
+def progress_bar(label: str, total: int | None, unit: str, show: bool) -> tqdm[Any]:
     """A bar with rate and remaining time on stderr; as a context it is closed (and wiped) at the end."""
     # stderr is looked up now, so that a redirected one is used
     return tqdm(

@@ -87,6 +87,17 @@ class Target:
             )
         return chosen.reshape(-1)
 
+    @property
+    def classes(self) -> int | list[int] | None:
+        """The column that is chosen, or one for each row, of outputs (rows, classes); None where the target
+        is no such thing.
+        """
+        if self._each is not None and all(len(t) == 1 for t in self._each):
+            return [int(t[0]) for t in self._each]
+        if self._shared is not None and len(self._shared) == 1 and isinstance(self._shared[0], Integral):
+            return int(self._shared[0])
+        return None
+
     def _given(self) -> str:
         if self._each is not None:
             return str([t[0] if len(t) == 1 else t for t in self._each[:4]])

@@ -27,3 +27,11 @@ class Term:
     def order(self) -> int:
         """Number of players."""
         return len(self.members)
+
+    @property
+    def ranked(self) -> tuple[int, ...]:
+        """The members, largest weight first where they have weights."""
+        if self.weights is None:
+            return self.members
+        pairs = sorted(zip(self.members, self.weights, strict=True), key=lambda pair: -pair[1])
+        return tuple(member for member, _ in pairs)

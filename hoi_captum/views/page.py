@@ -17,6 +17,7 @@ import numpy as np
 from hoi_captum.core.example import ImageLayout, Layout
 from hoi_captum.core.files import atomic_path
 from hoi_captum.core.interactions import Interactions
+from hoi_captum.core.term import Term
 from hoi_captum.errors import InputError
 from hoi_captum.measures.identity import scopes_of
 from hoi_captum.views.charts import WIDTH, has_pairs, matrix_charts, order_charts
@@ -168,8 +169,9 @@ def _rows(interactions: Interactions, shown: PivotedTerms) -> list[Row]:
             look if row >= 0 else None
             for look, row in zip(looks[i * width : (i + 1) * width], shown.rows[i], strict=True)
         )
-        named = _named(interactions, members)
-        says = _weights(interactions, members, int(max(shown.rows[i])))
+        term = interactions[int(max(shown.rows[i]))]
+        named = _named(interactions, term.ranked)
+        says = _weights(interactions, term)
         rows.append(Row(i + 1, named, len(members) - len(named), says, kind, len(members), scores))
     return rows
 
@@ -206,12 +208,11 @@ def _sharing(interactions: Interactions) -> list[SharedList]:
     ]
 
 
-def _weights(interactions: Interactions, members: tuple[int, ...], row: int) -> str:
+def _weights(interactions: Interactions, term: Term) -> str:
     """The soft memberships of a term, largest first, where the method has them."""
-    weights = interactions[row].weights
-    if weights is None:
+    if term.weights is None:
         return ""
-    pairs = sorted(zip(weights, members, strict=True), reverse=True)[:_NAMED]
+    pairs = sorted(zip(term.weights, term.members, strict=True), reverse=True)[:_NAMED]
     return "membership: " + ", ".join(f"{shorten(interactions.players[m], 24)} {w:.3g}" for w, m in pairs)
 
 

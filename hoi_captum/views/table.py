@@ -52,7 +52,8 @@ def interaction_table(
 
     if k < 1:
         raise InputError(f"expected k, the number of rows, to be at least 1, got {k}")
-    terms = pivot(only_scope(interactions, scope))
+    chosen = only_scope(interactions, scope)
+    terms = pivot(chosen)
     if shared:
         terms = terms.take(np.nonzero(terms.shared)[0])
     shown = terms.take(np.arange(min(k, len(terms))))
@@ -73,21 +74,19 @@ def interaction_table(
         table.add_column(Text(header), justify="right", overflow="fold", min_width=7)
     table.add_column("", no_wrap=True, min_width=_BAR_CELLS)
 
-    for rank, (members, kind, scores) in enumerate(
-        zip(shown.members, shown.kinds, shown.scores, strict=True), start=1
+    for rank, (kind, scores, rows) in enumerate(
+        zip(shown.kinds, shown.scores, shown.rows, strict=True), start=1
     ):
+        term = chosen[int(rows.max())]
         finite = np.where(np.isfinite(scores), scores, 0.0)
         strongest = float(finite[np.abs(finite).argmax()])
         share = abs(strongest) / scale if scale else 0.0
         table.add_row(
             str(rank),
-            Text(join_names(interactions.players, members, width=40)),
+            Text(join_names(interactions.players, term.ranked, width=40)),
             Text(str(kind)),
-            str(len(members)),
-            *(
-                _score(value, decimals, present=row >= 0)
-                for value, row in zip(scores, shown.rows[rank - 1], strict=True)
-            ),
+            str(term.order),
+            *(_score(value, decimals, present=row >= 0) for value, row in zip(scores, rows, strict=True)),
             Text(unicode_bar(share), style=_style(strongest)),
         )
     return table

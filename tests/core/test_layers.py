@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification, LlamaConfig, LlamaForCausalLM
 from transformers.modeling_outputs import BaseModelOutput
 
-from hoi_captum.core.layers import layer_activations, tapped, tensors_in, with_tensors
+from hoi_captum.core.layers import read_layer, tapped, tensors_in, with_tensors
 from hoi_captum.errors import InputError
 
 H, T, B = 8, 5, 2
@@ -96,9 +96,9 @@ def test_what_flows_through_a_layer_is_what_the_model_reports(request, states, f
     layer = model.get_submodule(name)
     own = hooks(model)  # transformers has some of its own
     run = lambda ids: logits(model, ids)  # noqa: E731
-    output = layer_activations(run, layer, (IDS,))
+    output = read_layer(run, layer, (IDS,)).tensors
     if name:  # the model itself is called with ids, its first tensor
-        entering = layer_activations(run, layer, (IDS,), at_input=True)
+        entering = read_layer(run, layer, (IDS,), at_input=True).tensors
         if enters is not None:
             torch.testing.assert_close(entering[0], states[family][enters])
     if leaves is not None:
@@ -151,7 +151,7 @@ def test_keyword_inputs_come_after_positional_ones_and_can_be_replaced():
         return inner(x, "kept", b=x + 1, c=None)
 
     x = torch.tensor([[5.0]])
-    assert [t.item() for t in layer_activations(run, inner, (x,), at_input=True)] == [5, 6]
+    assert [t.item() for t in read_layer(run, inner, (x,), at_input=True).tensors] == [5, 6]
     with tapped(inner, lambda tensors: (tensors[0] * 10, tensors[1] * 100), at_input=True):
         assert run(x).item() == 50 - 1200
 
@@ -167,19 +167,19 @@ def test_hooks_are_gone_after_an_exception_of_hook_or_model(at_input):
         net(torch.ones(1, 2))
     assert hooks(net) == 0
     with pytest.raises(RuntimeError):  # the last layer has another size
-        layer_activations(net, net[0], (torch.ones(1, 2),), at_input=at_input)
+        read_layer(net, net[0], (torch.ones(1, 2),), at_input=at_input)
     assert hooks(net) == 0
 
 
 def test_an_in_place_relu_does_not_change_what_was_seen():
     net = nn.Sequential(nn.Linear(3, 3), nn.ReLU(inplace=True), nn.Linear(3, 1))
     x = torch.randn(4, 3)
-    (before,) = layer_activations(net, net[0], (x,))
+    (before,) = read_layer(net, net[0], (x,)).tensors
     torch.testing.assert_close(before, net[0](x).detach())
     assert (before < 0).any()
-    (entering,) = layer_activations(net, net[1], (x,), at_input=True)
+    (entering,) = read_layer(net, net[1], (x,), at_input=True).tensors
     assert torch.equal(entering, before)
-    (after,) = layer_activations(net, net[1], (x,))
+    (after,) = read_layer(net, net[1], (x,)).tensors
     assert torch.equal(after, before.clamp(min=0))
 
 
@@ -190,28 +190,28 @@ def test_what_is_seen_is_detached_even_where_the_model_turns_gradients_on():
         with torch.enable_grad():
             return net(x)
 
-    (seen,) = layer_activations(energy, net, (torch.ones(1, 2, requires_grad=True),))
+    (seen,) = read_layer(energy, net, (torch.ones(1, 2, requires_grad=True),)).tensors
     assert not seen.requires_grad
 
 
 def test_a_layer_that_runs_twice_counts_the_last_time():
     net = nn.Linear(1, 1, bias=False)
     net.weight.data.fill_(3)
-    (seen,) = layer_activations(lambda x: net(net(x)), net, (torch.ones(1, 1),))
+    (seen,) = read_layer(lambda x: net(net(x)), net, (torch.ones(1, 1),)).tensors
     assert seen.item() == 9
 
 
 def test_additional_arguments_reach_the_model():
     net = nn.Linear(1, 1, bias=False)
     net.weight.data.fill_(1)
-    (seen,) = layer_activations(lambda x, k, name: net(x * k), net, (torch.ones(1, 1),), (5, "name"))
+    (seen,) = read_layer(lambda x, k, name: net(x * k), net, (torch.ones(1, 1),), (5, "name")).tensors
     assert seen.item() == 5
 
 
 def test_a_layer_that_never_runs():
     net, stranger = nn.Linear(2, 2), nn.Conv1d(1, 1, 1)
     with pytest.raises(InputError, match="Conv1d did not run"):
-        layer_activations(net, stranger, (torch.ones(1, 2),))
+        read_layer(net, stranger, (torch.ones(1, 2),))
     assert hooks(stranger) == 0
 
 
@@ -225,7 +225,7 @@ def test_a_layer_without_tensors(at_input):
     with pytest.raises(
         InputError, match=f"the {'input' if at_input else 'output'} of the layer Words holds no"
     ):
-        layer_activations(lambda x: (words("a"), x)[1], words, (torch.ones(1),), at_input=at_input)
+        read_layer(lambda x: (words("a"), x)[1], words, (torch.ones(1),), at_input=at_input)
 
 
 def test_second_derivatives_go_through_the_tapped_tensor():

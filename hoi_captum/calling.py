@@ -1,0 +1,110 @@
+"""From a method's class to its answers: made, fitted where it learns, and called with what it takes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from hoi_captum.adapters.base import Adapter
+from hoi_captum.core.interactions import Interactions
+from hoi_captum.errors import InputError, OptionError
+from hoi_captum.registry import get_method
+
+_SET_BY_US = ("forward_func", "layer", "device_ids")
+
+
+def method_class(method: Any) -> type:
+    """The class of a method, given by its name or as it is.
+
+    Raises:
+        InputError: neither.
+        UnknownNameError, PluginError: no such name, or its plugin failed.
+    """
+    if isinstance(method, str):
+        return get_method(method)
+    if isinstance(method, type) and not callable(getattr(method, "interact", None)):
+        raise InputError(
+            f"{method.__name__} has no interact(): it finds no interactions; see hoi_captum.methods()"
+        )
+    if not isinstance(method, type):
+        raise InputError(
+            f"expected method to be a name or a class, got {type(method).__name__}; options of the method "
+            "are arguments of explain()"
+        )
+    return method
+
+
+def construct(cls: type, forward_func: Any, adapter: Adapter, layer: Any, options: dict[str, Any]) -> Any:
+    """An instance, with the layer and the names of the classes where it takes them.
+
+    Raises:
+        OptionError: an option that the method does not have.
+        InputError: no such layer.
+    """
+    accepted = inspect.signature(cls).parameters
+    known = [name for name in accepted if name not in _SET_BY_US]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise OptionError(f"{cls.__name__} has no option {', '.join(unknown)}; it has {', '.join(known)}")
+    if "class_names" in accepted and adapter.labels:
+        options = {"class_names": adapter.labels} | options
+    if "layer" not in accepted:
+        if layer is not None:
+            raise OptionError(f"{cls.__name__} explains inputs, not layers; leave layer out")
+        return cls(forward_func, **options)
+    if isinstance(layer, str):
+        try:
+            layer = adapter.model.get_submodule(layer)
+        except AttributeError as error:
+            raise InputError(f"the model has no layer {layer!r}; see model.named_modules()") from error
+    return cls(forward_func, layer if layer is not None else adapter.default_layer(), **options)
+
+
+def run_method(instance: Any, call: dict[str, Any], extra: dict[str, Any]) -> tuple[Any, Interactions]:
+    """Attributions and interactions, from one evaluation where the method can do both at once."""
+
+    def arguments(function: Callable[..., Any]) -> dict[str, Any]:
+        accepted = inspect.signature(function).parameters
+        return {k: v for k, v in (call | extra).items() if k in accepted}
+
+    both = getattr(instance, "attribute_and_interact", None)
+    if both is not None:
+        attributions, results = both(**arguments(both))
+    else:
+        results = instance.interact(**arguments(instance.interact))
+        attributions = instance.attribute(**arguments(instance.attribute))
+    return attributions, results[0]
+
+
+def learns(cls: type) -> bool:
+    """Whether a method has to be fitted before it explains."""
+    return callable(getattr(cls, "fit", None))
+
+
+def fit_method(
+    instance: Any, adapter: Adapter, background: Any, *, template: str | None, show_progress: bool
+) -> None:
+    """Fit a method that learns, on raw data.
+
+    Args:
+        instance: the method.
+        adapter: of its model.
+        background: what the adapter's ``examples`` takes: texts, images, rows.
+        template: of texts, as in ``example``.
+        show_progress: handed on where ``fit`` takes it.
+
+    Raises:
+        InputError: no data, or data that the adapter cannot read.
+    """
+    name = type(instance).__name__
+    if background is None:
+        raise InputError(
+            f"{name} learns from data before it explains: give background=..., many inputs of the kind that "
+            f"the {adapter.family} model takes"
+        )
+    if isinstance(background, str | bytes) or not isinstance(background, Iterable):
+        raise InputError(f"expected background as a list of inputs, got {type(background).__name__}")
+    accepted = inspect.signature(instance.fit).parameters
+    options = {"show_progress": show_progress} if "show_progress" in accepted else {}
+    instance.fit(adapter.examples(background, template=template), **options)

@@ -1,0 +1,126 @@
+"""Data for methods that learn, as batches under Captum's names, whatever they came as."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from hoi_captum.core.example import Example, as_tensors
+from hoi_captum.errors import InputError
+
+DEFAULT_BATCH = 64
+_KEYS = ("inputs", "additional_forward_args", "labels")
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some rows of the data.
+
+    Attributes:
+        inputs: (rows, ...) each.
+        additional: the additional forward arguments.
+        labels: (rows,) integers, where the data have them.
+    """
+
+    inputs: tuple[Tensor, ...]
+    additional: tuple[Any, ...] = ()
+    labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.inputs[0])
+
+
+def batches(
+    data: Any,
+    *,
+    labels: Any = None,
+    additional_forward_args: Any = None,
+    batch_size: int | None = None,
+) -> Iterator[Batch]:
+    """The data, batch by batch.
+
+    Args:
+        data: all of it (a Tensor, or a tuple of Tensors for a model of several inputs), which is cut into
+            batches; a ``torch.utils.data.Dataset``; or an iterable of batches such as a ``DataLoader``.
+            A batch is a Tensor, a tuple of Tensors (several inputs), a list ``[inputs, labels]`` as a
+            ``DataLoader`` gives it, or a mapping with ``inputs`` and, if it likes,
+            ``additional_forward_args`` and ``labels`` (an :class:`~hoi_captum.Example` is one).
+        labels: (rows,) integers, of data given whole.
+        additional_forward_args: as in Captum; of data given whole, tensors with one entry for each row are
+            cut with it; every batch of an iterable gets all of it, unless it brings its own.
+        batch_size: rows of a batch, of data given whole and of a Dataset. Default: 64
+
+    Raises:
+        InputError: data of another kind, or labels that do not match.
+    """
+    size = DEFAULT_BATCH if batch_size is None else batch_size
+    shared = _as_additional(additional_forward_args)
+    if isinstance(data, Example):
+        data = [data]
+    if isinstance(data, Tensor) or (isinstance(data, tuple) and data and isinstance(data[0], Tensor)):
+        yield from _cut(as_tensors(data, "data"), shared, labels, size)
+        return
+    if labels is not None:
+        raise InputError("expected labels only with data given as Tensors; let each batch bring its labels")
+    if isinstance(data, Dataset):
+        data = DataLoader(data, batch_size=size)
+    if isinstance(data, str | bytes | Mapping) or not isinstance(data, Iterable):
+        raise InputError(
+            f"expected data as a Tensor, a tuple of Tensors, a Dataset or an iterable of batches, got "
+            f"{type(data).__name__}"
+        )
+    for item in data:
+        yield _as_batch(item, shared)
+
+
+def _as_additional(value: Any) -> tuple[Any, ...]:
+    if value is None:
+        return ()
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _cut(inputs: tuple[Tensor, ...], shared: tuple[Any, ...], labels: Any, size: int) -> Iterator[Batch]:
+    rows = len(inputs[0])
+    own = None if labels is None else _as_labels(labels, rows)
+    for start in range(0, rows, size):
+        part = slice(start, start + size)
+        additional = tuple(
+            a[part] if isinstance(a, Tensor) and a.dim() and len(a) == rows else a for a in shared
+        )
+        yield Batch(tuple(x[part] for x in inputs), additional, None if own is None else own[part])
+
+
+def _as_batch(item: Any, shared: tuple[Any, ...]) -> Batch:
+    additional, labels = shared, None
+    if isinstance(item, Mapping):
+        if "inputs" not in item:
+            raise InputError(f"expected a batch with {', '.join(_KEYS)}, got a mapping of {', '.join(item)}")
+        own = item.get("additional_forward_args")
+        additional = shared if own is None else _as_additional(own)
+        inputs, labels = item["inputs"], item.get("labels")
+    elif isinstance(item, list) and len(item) in (1, 2):
+        inputs, labels = item[0], item[1] if len(item) == 2 else None
+    else:
+        inputs = item
+    tensors = as_tensors(inputs, "a batch")
+    if not len(tensors[0]):
+        raise InputError("expected at least one row in a batch, got an empty one")
+    return Batch(tensors, additional, None if labels is None else _as_labels(labels, len(tensors[0])))
+
+
+def _as_labels(labels: Any, rows: int) -> Tensor:
+    try:
+        tensor = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"expected labels as integers, one for each row: {error}") from error
+    if tuple(tensor.shape) != (rows,) or tensor.is_floating_point() or tensor.dtype == torch.bool:
+        raise InputError(
+            f"expected labels as {rows} integers, one for each row, got {tensor.dtype} of shape "
+            f"{tuple(tensor.shape)}"
+        )
+    return tensor.cpu().long()

@@ -1,0 +1,170 @@
+"""The base class of methods that learn from what a layer gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sized
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from captum.attr import LayerAttribution
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from hoi_captum.core.arguments import Arguments
+from hoi_captum.core.batches import Batch, batches
+from hoi_captum.core.interactions import Interactions
+from hoi_captum.core.layers import read_layer
+from hoi_captum.core.pooling import Pooling
+from hoi_captum.core.progress import progress_bar
+from hoi_captum.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class LayerRows:
+    """What a layer gave for some rows.
+
+    Attributes:
+        arguments: the forward function and its inputs.
+        neurons: (rows, neurons), pooled, float32 or float64.
+        shapes: of the layer's tensors.
+        output: what the forward function gave.
+        labels: (rows,), where the data had them.
+    """
+
+    arguments: Arguments
+    neurons: Tensor
+    shapes: tuple[torch.Size, ...]
+    output: Any
+    labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.neurons)
+
+
+class LayerMethod(LayerAttribution):
+    """Base of methods whose players are a layer's neurons, and which learn from data before they explain.
+
+    Reading the layer (of HuggingFace modules too), pooling its cells to neurons and giving values back to
+    them is dealt with here; a subclass has ``fit``, ``attribute`` and ``interact``.
+
+    Class attributes (checked at registration): as of :class:`~hoi_captum.core.method.GameMethod`, and
+
+        players_are_neurons: the players of the result are not those of the example that is explained.
+        unit: of the scores.
+    """
+
+    name: ClassVar[str]
+    kinds: ClassVar[tuple[str, ...]]
+    orders: ClassVar[tuple[int, int | None]]
+    summary: ClassVar[str]
+    unit: ClassVar[str]
+    several_models: ClassVar[bool] = False
+    players_are_neurons: ClassVar[bool] = True
+    result: ClassVar[type[Interactions]] = Interactions
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        layer: nn.Module,
+        device_ids: list[int] | None = None,
+        *,
+        pooling: str = "mean",
+        neuron_dim: int | None = None,
+    ) -> None:
+        if not callable(forward_func):
+            raise InputError(f"expected forward_func to be a callable, got {type(forward_func).__name__}")
+        if not isinstance(layer, nn.Module):
+            raise InputError(
+                f"expected layer to be a module of the model, got {type(layer).__name__}; "
+                "model.get_submodule(name) gives one"
+            )
+        super().__init__(forward_func, layer, device_ids)
+        self.pooling = Pooling(pooling, neuron_dim)
+
+    @property
+    def multiplies_by_inputs(self) -> bool:
+        return False
+
+    def _read(
+        self,
+        forward_func: Callable[..., Any],
+        inputs: Any,
+        target: Any = None,
+        additional_forward_args: Any = None,
+        *,
+        at_input: bool = False,
+    ) -> LayerRows:
+        """One forward pass of some rows.
+
+        Raises:
+            InputError: a layer that does not run, or arguments that do not fit.
+        """
+        arguments = Arguments(forward_func, inputs, None, target, additional_forward_args)
+        rows = torch.arange(arguments.n_examples)
+        reading = read_layer(
+            lambda *x: arguments.output(x, rows),
+            self.layer,
+            arguments.inputs,
+            at_input=at_input,
+            device_ids=self.device_ids,
+        )
+        neurons = self.pooling.reduce(reading.tensors, arguments.additional)
+        if len(neurons) != len(rows):
+            raise InputError(
+                f"expected one row of the layer for each of {len(rows)} inputs, got {len(neurons)}: "
+                f"{type(self.layer).__name__} does not keep the rows apart"
+            )
+        return LayerRows(arguments, neurons, tuple(t.shape for t in reading.tensors), reading.output)
+
+    def _stream(
+        self,
+        forward_func: Callable[..., Any],
+        data: Any,
+        *,
+        labels: Any = None,
+        additional_forward_args: Any = None,
+        batch_size: int | None = None,
+        at_input: bool = False,
+        show_progress: bool = False,
+        label: str = "layer",
+    ) -> Iterator[LayerRows]:
+        """The layer's rows for all of the data, batch by batch.
+
+        Raises:
+            InputError: no rows, batches whose layers have other widths, or as :meth:`_read`.
+        """
+        given = batches(
+            data, labels=labels, additional_forward_args=additional_forward_args, batch_size=batch_size
+        )
+        width: int | None = None
+        with progress_bar(label, _count(data), "row", show_progress) as bar:
+            for batch in given:
+                rows = self._read_batch(forward_func, batch, at_input)
+                width = rows.neurons.shape[1] if width is None else width
+                if rows.neurons.shape[1] != width:
+                    raise InputError(
+                        f"expected {width} neurons in every batch, got {rows.neurons.shape[1]}: inputs of "
+                        "different lengths need pooling='mean' or 'last'"
+                    )
+                bar.update(len(rows))
+                yield rows
+        if width is None:
+            raise InputError("expected at least one row of data, got none")
+
+    def _read_batch(self, forward_func: Callable[..., Any], batch: Batch, at_input: bool) -> LayerRows:
+        rows = self._read(forward_func, batch.inputs, None, batch.additional, at_input=at_input)
+        return LayerRows(rows.arguments, rows.neurons, rows.shapes, rows.output, batch.labels)
+
+    def _spread(self, values: Tensor, rows: LayerRows) -> Any:
+        """Values of neurons in the layer's shapes: a Tensor, or a tuple where it has several."""
+        tensors = self.pooling.spread(values.to(rows.neurons), rows.shapes)
+        return tensors if len(tensors) > 1 else tensors[0]
+
+
+def _count(data: Any) -> int | None:
+    """Rows, as far as they are known before they are read."""
+    if isinstance(data, tuple) and data and isinstance(data[0], Tensor):
+        data = data[0]
+    whole: Any = data.dataset if isinstance(data, DataLoader) else data
+    return len(whole) if isinstance(whole, Tensor | Dataset) and isinstance(whole, Sized) else None

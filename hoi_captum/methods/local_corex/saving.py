@@ -1,0 +1,84 @@
+"""What LayerLocalCorEx learned, as a file; the model is not in it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from torch import nn
+
+from hoi_captum.core.files import read_safetensors, write_safetensors
+from hoi_captum.corex import LocalCorEx
+from hoi_captum.corex.saving import pack_local, unpack_local
+from hoi_captum.errors import FileError
+
+if TYPE_CHECKING:
+    from hoi_captum.methods.local_corex.regions import LayerRegions
+
+FORMAT = "hoi_captum.layer_local_corex/1"
+# constructor options that a file keeps; the estimators and transformers have done their work
+_OPTIONS = (
+    "n_factors",
+    "n_clusters",
+    "include_logits",
+    "class_names",
+    "partition",
+    "factor",
+    "threshold",
+    "min_rows",
+)
+_LEARNED = ("class_columns_", "neuron_names_", "fit_rows_", "fit_seconds_", "_at_input")
+_TUPLES = ("include_logits", "class_names", "class_columns_", "neuron_names_")
+_MEANS = "layer.means"
+
+Fitted = TypeVar("Fitted", bound="LayerRegions")
+
+
+def write_fitted(method: LayerRegions, path: str | os.PathLike[str]) -> Path:
+    """Write a fitted method.
+
+    Raises:
+        FileError: the file cannot be written, or the regions' estimators are none of ours.
+    """
+    arrays, local = pack_local(method.local_)
+    options = {name: getattr(method, name) for name in _OPTIONS} | {
+        "pooling": method.pooling.kind,
+        "neuron_dim": method.pooling.neuron_dim,
+        "random_state": method.random_state,
+    }
+    content = {"options": options, "learned": {name: getattr(method, name) for name in _LEARNED}}
+    metadata = {"format": FORMAT, "content": json.dumps(content), "local": local}
+    return write_safetensors(path, arrays | {_MEANS: method.means_}, metadata)
+
+
+def read_fitted(
+    cls: type[Fitted],
+    path: str | os.PathLike[str],
+    forward_func: Callable[..., Any],
+    layer: nn.Module,
+    device_ids: list[int] | None,
+) -> Fitted:
+    """Read a file of :func:`write_fitted`.
+
+    Raises:
+        FileError: the file cannot be read, is none of ours, or is damaged.
+    """
+    arrays, metadata = read_safetensors(path, FORMAT)
+    try:
+        content = json.loads(metadata["content"])
+        method = cls(forward_func, layer, device_ids, **_with_tuples(content["options"]))
+        for name, value in _with_tuples(content["learned"]).items():
+            setattr(method, name, value)
+        method.means_ = arrays[_MEANS]
+        method.local_ = unpack_local(LocalCorEx, arrays, metadata["local"])
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise FileError(f"{path} is damaged: {error!r}") from error
+    return method
+
+
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows lists only."""
+    return {k: tuple(v) if k in _TUPLES and isinstance(v, list) else v for k, v in values.items()}
