@@ -1,0 +1,363 @@
+"""Numbers for the choices of Local CorEx: clusters, dimensions, factors, thresholds.
+
+The authors choose by eye (Kerby, White, Moon, Appendix D): the number of clusters on a map, factors and
+members from screes. Here are the curves, and what a stated rule reads off them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.cluster import KMeans
+from sklearn.metrics import silhouette_score
+from sklearn.neighbors import NearestNeighbors
+
+from hoi_captum.core.options import check_count
+from hoi_captum.core.progress import progress_bar
+from hoi_captum.core.state import preserved_rng
+from hoi_captum.corex.base import CorEx, UnfittedError
+from hoi_captum.corex.factors import member_threshold, noise_floor
+from hoi_captum.corex.partition import (
+    PHATE,
+    Rows,
+    embed,
+    partition_rows,
+    quiet_phate,
+    seed_of,
+    seeded,
+)
+from hoi_captum.errors import InputError
+
+_SAMPLED = 2000  # rows that the silhouette and the neighbours are measured on
+_NEARLY = 0.95  # of the best: enough
+
+
+class _Frozen:
+    """Arrays of a result are read-only."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, item.name)
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+
+
+@dataclass(frozen=True, eq=False)
+class ClusterAdvice(_Frozen):
+    """How well so many clusters fit the data, and the map to see them on.
+
+    Attributes:
+        ks: numbers of clusters tried, (t,).
+        silhouette: mean silhouette of each in the embedding, (t,) in -1..1; larger is better.
+        inertia: sum of squared distances to the centres, (t,).
+        smallest: rows of the smallest cluster, (t,).
+        labels: clusters of the rows by number of clusters, (t, n).
+        points: 2-D map of the rows, (n, 2).
+        min_rows: what a cluster should have.
+        suggested: the k of the largest silhouette among those whose clusters all have ``min_rows``; None if
+            none has.
+    """
+
+    ks: NDArray[np.int64]
+    silhouette: NDArray[np.float64]
+    inertia: NDArray[np.float64]
+    smallest: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    points: NDArray[np.float64]
+    min_rows: int
+    suggested: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class DimensionAdvice(_Frozen):
+    """How much of the neighbourhoods an embedding of so many dimensions keeps.
+
+    Attributes:
+        dimensions: tried, (t,).
+        kept: share of the nearest neighbours in the data that are among as many in the embedding, (t,).
+        n_neighbors: how many.
+        variance: shares of the variance along the principal axes of the largest embedding, (d,).
+        suggested: fewest dimensions that keep 95 % of what the best keeps.
+    """
+
+    dimensions: NDArray[np.int64]
+    kept: NDArray[np.float64]
+    n_neighbors: int
+    variance: NDArray[np.float64]
+    suggested: int
+
+
+@dataclass(frozen=True, eq=False)
+class FactorAdvice(_Frozen):
+    """Which factors explain more than they find in shuffled columns.
+
+    Attributes:
+        tcs: total correlation of each factor in nats, descending, (m,).
+        null: the same of fits to data whose columns were shuffled, (repeats, m), descending.
+        level: the largest of ``null``.
+        suggested: number of factors above the level.
+    """
+
+    tcs: NDArray[np.float64]
+    null: NDArray[np.float64]
+    level: float
+    suggested: int
+
+
+@dataclass(frozen=True, eq=False)
+class ThresholdAdvice(_Frozen):
+    """Where the members of factors end.
+
+    Attributes:
+        mi: I(Y_j; X_i) in nats, descending in each factor, (m, p).
+        order: the variables in that order, (m, p).
+        floor: what chance seldom exceeds, in nats (:func:`hoi_captum.corex.factors.noise_floor`).
+        knee: of each factor, the information of the last variable before the curve of sqrt(MI) bends most
+            (at the point farthest below the line between its ends), (m,).
+        default: of each factor, the threshold that is used where none is given, (m,).
+        members: of each factor, the variables above ``default``, (m,).
+    """
+
+    mi: NDArray[np.float64]
+    order: NDArray[np.int64]
+    floor: float
+    knee: NDArray[np.float64]
+    default: NDArray[np.float64]
+    members: NDArray[np.int64]
+
+
+def advise_clusters(
+    partition_data: Any,
+    *,
+    ks: Sequence[int] = tuple(range(2, 21)),
+    embedder: Any = PHATE,
+    n_components: int = 10,
+    min_rows: int = 50,
+    n_jobs: int | None = None,
+    random_state: Any = 42,
+    verbose: bool = False,
+) -> ClusterAdvice:
+    """How many clusters: k-means in the embedding for each k, and a 2-D map of the rows.
+
+    A silhouette favours few, far clusters: take the map and what the clusters mean into account. It is
+    measured on at most 2,000 rows.
+
+    Args:
+        partition_data: (n, ...) what the clusters are made of.
+        ks: numbers of clusters to try, each from 2 to n - 1. Default: 2..20, as far as rows allow
+        embedder, n_components, n_jobs, random_state, verbose: as for :class:`hoi_captum.corex.LocalCorEx`.
+        min_rows: what a cluster should have. Default: 50
+
+    Raises:
+        InputError: unusable data, or no k that the rows allow.
+    """
+    rows = partition_rows(partition_data)
+    seed = seed_of(random_state)
+    check_count("min_rows", min_rows)
+    distinct = len({row.tobytes() for row in rows})
+    most = min(distinct, len(rows) - 1)
+    tried = sorted({check_count("ks", k, low=2) for k in ks if k <= most})
+    if not tried:
+        raise InputError(f"expected ks from 2 to {most} for these rows, got {list(ks)}")
+    measured = _sample(len(rows), seed)
+    labels, silhouette, inertia = [], [], []
+    with preserved_rng(), progress_bar("clusters", len(tried) + 1, "fit", verbose) as bar:
+        points, fitted = embed(rows, embedder=embedder, n_components=n_components, seed=seed, n_jobs=n_jobs)
+        flat = _map_of(rows, points, fitted, embedder, seed, n_jobs)
+        bar.update()
+        for k in tried:
+            means = KMeans(k, n_init=10, random_state=seed).fit(points)
+            labels.append(means.labels_.astype(np.int64))
+            inertia.append(float(means.inertia_))
+            seen = labels[-1][measured]
+            several = 1 < len(np.unique(seen)) < len(seen)
+            silhouette.append(silhouette_score(points[measured], seen) if several else np.nan)
+            bar.update()
+    smallest = np.array([np.bincount(found).min() for found in labels])
+    scores = np.where(smallest >= min_rows, silhouette, np.nan)
+    return ClusterAdvice(
+        ks=np.array(tried),
+        silhouette=np.array(silhouette),
+        inertia=np.array(inertia),
+        smallest=smallest,
+        labels=np.stack(labels),
+        points=flat,
+        min_rows=min_rows,
+        suggested=None if np.isnan(scores).all() else tried[int(np.nanargmax(scores))],
+    )
+
+
+def _map_of(
+    rows: Rows, points: NDArray[np.float64], fitted: Any, embedder: Any, seed: int, n_jobs: int | None
+) -> NDArray[np.float64]:
+    """Two dimensions: PHATE's own, else the principal plane of the embedding."""
+    if isinstance(embedder, str) and points.shape[1] != 2:
+        return _again(fitted, rows, 2)
+    centred = points - points.mean(0)
+    if centred.shape[1] <= 2:
+        return np.hstack([centred, np.zeros((len(rows), 2 - centred.shape[1]))])
+    axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
+    flat: NDArray[np.float64] = centred @ axes.T
+    return flat
+
+
+def _again(phate: Any, rows: Rows, dimensions: int) -> NDArray[np.float64]:
+    """The embedding of a fitted PHATE in another number of dimensions; only its last step is repeated."""
+    with quiet_phate():
+        phate.set_params(n_components=dimensions)
+        points: NDArray[np.float64] = np.asarray(phate.transform(rows), dtype=np.float64)
+    return points
+
+
+def _sample(n: int, seed: int) -> NDArray[np.int64]:
+    if n <= _SAMPLED:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(seed).choice(n, _SAMPLED, replace=False))
+
+
+def advise_dimensions(
+    partition_data: Any,
+    *,
+    dimensions: Sequence[int] = (2, 3, 5, 10, 15),
+    embedder: Any = PHATE,
+    n_neighbors: int = 10,
+    n_jobs: int | None = None,
+    random_state: Any = 42,
+    verbose: bool = False,
+) -> DimensionAdvice:
+    """How many dimensions: what embeddings keep of the rows' neighbourhoods.
+
+    Measured on at most 2,000 rows, with all rows as neighbours.
+
+    Args:
+        partition_data: (n, ...) what the clusters are made of.
+        dimensions: to try. Default: 2, 3, 5, 10 and 15, as far as rows allow
+        embedder: "phate", or a transformer with an option ``n_components``. Default: "phate"
+        n_neighbors: neighbours of a row. Default: 10
+        n_jobs, random_state, verbose: as for :class:`hoi_captum.corex.LocalCorEx`.
+
+    Raises:
+        InputError: unusable data, or an embedder without ``n_components``.
+    """
+    rows = partition_rows(partition_data)
+    seed = seed_of(random_state)
+    if check_count("n_neighbors", n_neighbors) >= len(rows) - 1:
+        raise InputError(
+            f"expected n_neighbors below {len(rows) - 1}, one less than the rows, got {n_neighbors}"
+        )
+    tried = sorted({check_count("dimensions", d) for d in dimensions if d <= len(rows) - 1})
+    if not isinstance(embedder, str):
+        if "n_components" not in getattr(embedder, "get_params", dict)():
+            raise InputError(f"expected an embedder with an option n_components, got {embedder!r}")
+        tried = [d for d in tried if d <= rows.shape[1]]
+    if not tried:
+        raise InputError(f"expected dimensions that {rows.shape} data can have, got {list(dimensions)}")
+    measured = _sample(len(rows), seed)
+    near = _neighbours(rows, measured, n_neighbors)
+    kept, points, fitted = [], np.zeros((len(rows), 1)), None
+    with preserved_rng(), progress_bar("dimensions", len(tried), "embedding", verbose) as bar:
+        for d in tried:
+            if fitted is not None:
+                points = _again(fitted, rows, d)
+            elif isinstance(embedder, str):
+                points, fitted = embed(rows, embedder=embedder, n_components=d, seed=seed, n_jobs=n_jobs)
+            else:
+                narrow = seeded(embedder, seed).set_params(n_components=d)
+                points, _ = embed(rows, embedder=narrow, n_components=d, seed=seed)
+            found = _neighbours(points, measured, n_neighbors)
+            same = [len(np.intersect1d(a, b)) for a, b in zip(near, found, strict=True)]
+            kept.append(float(np.mean(same)) / n_neighbors)
+            bar.update()
+    variance = np.linalg.svd(points - points.mean(0), compute_uv=False) ** 2
+    enough = [d for d, share in zip(tried, kept, strict=True) if share >= _NEARLY * max(kept)]
+    return DimensionAdvice(
+        dimensions=np.array(tried),
+        kept=np.array(kept),
+        n_neighbors=n_neighbors,
+        variance=variance / max(float(variance.sum()), 1e-300),
+        suggested=enough[0],
+    )
+
+
+def _neighbours(points: Rows, measured: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """The k nearest other rows of each measured row."""
+    found = (
+        NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points[measured], return_distance=False)
+    )
+    # a duplicate may come before the row itself
+    others = [near[near != own][:k] for near, own in zip(found, measured, strict=True)]
+    return np.stack(others)
+
+
+def advise_factors(
+    estimator: CorEx, X: Any, *, n_repeats: int = 5, random_state: Any = 42, verbose: bool = False
+) -> FactorAdvice:
+    """How many factors: total correlation against that of fits to shuffled columns.
+
+    Shuffling each column by itself leaves the columns as they are and no correlation between them. What
+    factors explain there is chance, and grows with columns over rows.
+
+    Args:
+        estimator: fitted; of a LocalCorEx, one of its ``models_``.
+        X: the rows that it was fitted on (n, p); of a LocalCorEx, those of the cluster.
+        n_repeats: fits to shuffled columns; each takes about as long as the fit itself. Default: 5
+        random_state, verbose: as for :class:`hoi_captum.corex.LocalCorEx`.
+
+    Raises:
+        NotFittedError: the estimator is not fitted.
+        InputError: other columns than those of its fit.
+    """
+    if not hasattr(estimator, "tcs_"):
+        raise UnfittedError(f"expected a fitted {type(estimator).__name__}; call its fit(X) first")
+    seed = seed_of(random_state)
+    rows = estimator._rows(X, reset=False, min_rows=2)
+    check_count("n_repeats", n_repeats)
+    rng = np.random.default_rng(seed)
+    null = []
+    with preserved_rng(), progress_bar("shuffled columns", n_repeats, "fit", verbose) as bar:
+        for repeat in range(n_repeats):
+            shuffled: Any = seeded(estimator, seed + repeat)
+            if np.isnan(rows).any():  # whatever stood for missing values
+                shuffled.set_params(missing_values=np.nan)
+            shuffled.fit(rng.permuted(np.asarray(rows), axis=0))
+            null.append(np.sort(shuffled.tcs_)[::-1])
+            bar.update()
+    level = float(np.max(null))
+    tcs = np.sort(estimator.tcs_)[::-1]
+    return FactorAdvice(tcs=tcs, null=np.stack(null), level=level, suggested=int((tcs > level).sum()))
+
+
+def advise_threshold(mi: ArrayLike, n_rows: int) -> ThresholdAdvice:
+    """Where members end: sorted mutual information with the noise floor, the knee and the default split.
+
+    Args:
+        mi: I(Y_j; X_i) in nats, (m, p): the ``mi_`` of a fitted estimator.
+        n_rows: rows that it was fitted on.
+
+    Raises:
+        InputError: not a matrix of finite numbers.
+    """
+    table = np.atleast_2d(np.asarray(mi, dtype=np.float64))
+    if table.ndim != 2 or not table.size or not np.isfinite(table).all():
+        raise InputError(f"expected mutual information (n_factors, n_features), got shape {np.shape(mi)}")
+    order = np.argsort(-table, axis=1, kind="stable")
+    ordered = np.take_along_axis(table, order, axis=1)
+    default = np.array([member_threshold(row, n_rows) for row in table])
+    return ThresholdAdvice(
+        mi=ordered,
+        order=order,
+        floor=noise_floor(check_count("n_rows", n_rows), table.shape[1]),
+        knee=np.array([row[_knee(np.sqrt(np.maximum(row, 0.0)))] for row in ordered]),
+        default=default,
+        members=(table > default[:, None]).sum(1),
+    )
+
+
+def _knee(descending: NDArray[np.float64]) -> int:
+    """The last place before the bend: the point after it lies farthest below the line between the ends."""
+    line = np.linspace(descending[0], descending[-1], len(descending))
+    return max(int(np.argmax(line - descending)) - 1, 0)
