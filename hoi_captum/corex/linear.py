@@ -12,12 +12,12 @@ from torch import Tensor
 
 from hoi_captum.core.options import check_choice, check_count, check_flag, check_number
 from hoi_captum.core.progress import progress_bar
-from hoi_captum.corex.annealing import Solution, non_overlapping, overlapping, schedule
+from hoi_captum.corex.annealing import LARGEST_START, Solution, non_overlapping, overlapping, schedule
 from hoi_captum.corex.base import Array, CorEx
 from hoi_captum.corex.covariance import covariance
 from hoi_captum.corex.gaussianize import KINDS, Marginals, chunks, fit_marginals
 from hoi_captum.corex.objective import NonOverlapping, Overlapping
-from hoi_captum.errors import ConvergenceWarning, InputError, OptionError
+from hoi_captum.errors import ConvergenceWarning, DataWarning, InputError, OptionError
 
 
 class LinearCorEx(CorEx):
@@ -146,6 +146,13 @@ class LinearCorEx(CorEx):
                 ConvergenceWarning,
                 stacklevel=2,
             )
+        if float((solution.weights * solution.correlations).sum(1).max()) > LARGEST_START:
+            warnings.warn(
+                "a factor's information about the data is all but infinite, as columns are copies or "
+                f"combinations of others; raise eps_end={self.eps_end:g} (0.03 is the default) or remove them",
+                DataWarning,
+                stacklevel=2,
+            )
         self._learn(solution, marginals, data.diagonal(), used)
         return self
 
@@ -253,7 +260,8 @@ class LinearCorEx(CorEx):
             torch.zeros(1, dtype=torch.float64, device=device)
         except (RuntimeError, TypeError, AssertionError) as error:
             raise OptionError(
-                f"expected device to be a torch device that can hold float64, got {self.device!r}: {error}"
+                f"expected device to be a torch device that can hold float64, got {self.device!r}: "
+                + str(error).splitlines()[0]
             ) from error
         return device
 
