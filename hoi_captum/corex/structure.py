@@ -43,7 +43,7 @@ def structure(
     if n > MAX_ROWS:
         index = torch.from_numpy(random.choice(n, MAX_ROWS, replace=False))
         data, posterior, n = data.rows(index), posterior[..., index], MAX_ROWS
-    labels = posterior.argmax(0)[:, None]
+    labels = likeliest_states(posterior[1:] - posterior[:1])[:, None]  # argmax(0) is slow
     alpha = posterior.new_empty(factors, p)
     for columns in data.blocks(factors * (len(posterior) - 1)):
         correct = likeliest_states(marginals.log_odds(data, columns)) == labels
@@ -58,11 +58,11 @@ def structure(
     return alpha
 
 
-def likeliest_states(log_odds: Tensor) -> Tensor:
-    """argmax_k p(x_i|y_j=k), the first of several, from log-odds against state 0: (K-1, ...) -> (...)."""
-    if len(log_odds) == 1:
-        return (log_odds[0] > 0).long()
-    best, state = log_odds.max(0)
+def likeliest_states(odds: Tensor) -> Tensor:
+    """argmax over states, the first of several, of numbers less that of state 0: (K-1, ...) -> (...)."""
+    if len(odds) == 1:
+        return (odds[0] > 0).long()
+    best, state = odds.max(0)
     return torch.where(best > 0, state + 1, 0)
 
 
