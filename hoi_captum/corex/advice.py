@@ -20,7 +20,7 @@ from hoi_captum.core.options import check_count
 from hoi_captum.core.progress import progress_bar
 from hoi_captum.core.state import preserved_rng
 from hoi_captum.corex.base import CorEx, UnfittedError
-from hoi_captum.corex.factors import member_threshold, noise_floor
+from hoi_captum.corex.factors import informational_correlation, member_threshold, noise_floor
 from hoi_captum.corex.partition import (
     PHATE,
     Rows,
@@ -116,8 +116,9 @@ class ThresholdAdvice(_Frozen):
         mi: I(Y_j; X_i) in nats, descending in each factor, (m, p).
         order: the variables in that order, (m, p).
         floor: what chance seldom exceeds, in nats (:func:`hoi_captum.corex.factors.noise_floor`).
-        knee: of each factor, the information of the last variable before the curve of sqrt(MI) bends most
-            (at the point farthest below the line between its ends), (m,).
+        knee: of each factor, the information of the last variable before the curve of correlations bends
+            most: at the point farthest below the line between its ends, (m,). See
+            :func:`hoi_captum.corex.factors.informational_correlation`.
         default: of each factor, the threshold that is used where none is given, (m,).
         members: of each factor, the variables above ``default``, (m,).
     """
@@ -351,7 +352,7 @@ def advise_threshold(mi: ArrayLike, n_rows: int) -> ThresholdAdvice:
         mi=ordered,
         order=order,
         floor=noise_floor(check_count("n_rows", n_rows), table.shape[1]),
-        knee=np.array([row[_knee(np.sqrt(np.maximum(row, 0.0)))] for row in ordered]),
+        knee=np.array([row[_knee(informational_correlation(row))] for row in ordered]),
         default=default,
         members=(table > default[:, None]).sum(1),
     )

@@ -24,8 +24,8 @@ def noise_floor(n_rows: int, n_variables: int) -> float:
 
     Of n independent rows, 2 n I(Y; X_i) is about chi squared with one degree of freedom (Wilks) for a
     fixed Y; the 5 % are shared out among the variables (Bonferroni). A factor is fitted to the same rows, so
-    that chance does better than this where rows are few: :func:`hoi_captum.corex.advise_factors` compares with
-    shuffled columns.
+    that chance does better than this where rows are few: :func:`hoi_captum.corex.advise_factors` compares
+    with shuffled columns.
     """
     return float(chi2.isf(_CHANCE / n_variables, 1) / (2 * n_rows))
 
@@ -48,10 +48,23 @@ def otsu(values: ArrayLike) -> float:
     return float((ordered[at] + ordered[at + 1]) / 2)
 
 
+def informational_correlation(mi: ArrayLike) -> NDArray[np.float64]:
+    """sqrt(1 - exp(-2 MI)) in 0..1, the |correlation| of a normal pair of that information (Linfoot 1957)."""
+    information = np.maximum(np.asarray(mi, dtype=np.float64), 0.0)
+    correlation: NDArray[np.float64] = np.sqrt(-np.expm1(-2 * information))
+    return correlation
+
+
 def member_threshold(mi_row: ArrayLike, n_rows: int) -> float:
-    """The default threshold of a factor in nats: Otsu's split of sqrt(MI), at least the noise floor."""
+    """The default threshold of a factor in nats: Otsu's split of correlations, at least the noise floor.
+
+    Information is split as :func:`informational_correlation`, which ends at 1: on the scale of MI or of its
+    root one near copy of the factor, whose MI is beyond all bounds, would be a group of its own.
+    """
     row = _mi_row(mi_row)
-    return max(otsu(np.sqrt(np.maximum(row, 0.0))) ** 2, noise_floor(check_count("n_rows", n_rows), len(row)))
+    split = otsu(informational_correlation(row))
+    in_nats = -0.5 * np.log1p(-(min(split, 1 - 1e-15) ** 2))
+    return max(float(in_nats), noise_floor(check_count("n_rows", n_rows), len(row)))
 
 
 def factor_members(mi_row: ArrayLike, threshold: float | None, n_rows: int) -> NDArray[np.intp]:
@@ -113,8 +126,8 @@ def factor_interactions(
         names: of the variables. Default: None (those that it was fitted with, else x0, x1, ...)
         n_rows: rows that it was fitted on.
         scope: of the terms. Default: None
-        threshold: mutual information in nats that a member exceeds. Default: None (Otsu's split of sqrt(MI)
-            of each factor, at least the noise floor of so many rows and variables)
+        threshold: mutual information in nats that a member exceeds. Default: None (Otsu's split of each
+            factor's correlations, at least the noise floor; :func:`member_threshold`)
 
     Returns:
         Interactions: kind "corex", scores TC_j and weights I(Y_j; X_i) in nats. A factor without members is

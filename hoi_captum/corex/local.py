@@ -307,8 +307,8 @@ class LocalCorEx(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
         Args:
             cluster: of this cluster alone. Default: None (of all that have a model)
-            threshold: mutual information in nats that a member exceeds. Default: None (Otsu's split of
-                sqrt(MI) of each factor, at least the noise floor; :func:`hoi_captum.corex.factor_members`)
+            threshold: mutual information in nats that a member exceeds. Default: None (Otsu's split of each
+                factor's correlations, at least the noise floor; :func:`hoi_captum.corex.factor_members`)
 
         Returns:
             Interactions: kind "corex", scope "cluster:3", scores TC_j and weights I(Y_j; X_i) in nats.

@@ -14,9 +14,14 @@ if TYPE_CHECKING:
     from hoi_captum.core.example import Layout
     from hoi_captum.core.interactions import Interactions
     from hoi_captum.views.captum import image_figure, text_html, text_record
+    from hoi_captum.views.changes import accuracy_change_plot
+    from hoi_captum.views.factors import factors_plot, mi_bars_plot
     from hoi_captum.views.fidelity import faithfulness_plot
+    from hoi_captum.views.maps import map_plot
     from hoi_captum.views.page import render_page, save_page
+    from hoi_captum.views.perturbation import perturbation_plot
     from hoi_captum.views.pivoted import PivotedTerms, pivot
+    from hoi_captum.views.pixels import pixel_map_plot
     from hoi_captum.views.plots import (
         arc_plot,
         by_order_plot,
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
         region_plot,
     )
     from hoi_captum.views.ratios import shared_ratio_plot
+    from hoi_captum.views.screes import choice_plot, scree_plot
     from hoi_captum.views.sharing import shared_plot
     from hoi_captum.views.strength import strength_curves_plot, strength_plot
     from hoi_captum.views.table import interaction_table
@@ -33,18 +39,26 @@ if TYPE_CHECKING:
 __all__ = [
     "VIEWS",
     "PivotedTerms",
+    "accuracy_change_plot",
     "arc_plot",
     "by_order_plot",
+    "choice_plot",
     "default_plot",
+    "factors_plot",
     "faithfulness_plot",
     "image_figure",
     "interaction_table",
+    "map_plot",
     "matrix_plot",
+    "mi_bars_plot",
     "network_plot",
+    "perturbation_plot",
     "pivot",
+    "pixel_map_plot",
     "region_plot",
     "render_page",
     "save_page",
+    "scree_plot",
     "shared_plot",
     "shared_ratio_plot",
     "strength_curves_plot",
@@ -55,11 +69,17 @@ __all__ = [
 
 _HOMES = {
     "captum": ("image_figure", "text_html", "text_record"),
+    "changes": ("accuracy_change_plot",),
+    "factors": ("factors_plot", "mi_bars_plot"),
     "fidelity": ("faithfulness_plot",),
+    "maps": ("map_plot",),
     "page": ("render_page", "save_page"),
+    "perturbation": ("perturbation_plot",),
     "pivoted": ("PivotedTerms", "pivot"),
+    "pixels": ("pixel_map_plot",),
     "plots": ("arc_plot", "by_order_plot", "default_plot", "matrix_plot", "network_plot", "region_plot"),
     "ratios": ("shared_ratio_plot",),
+    "screes": ("choice_plot", "scree_plot"),
     "sharing": ("shared_plot",),
     "strength": ("strength_curves_plot", "strength_plot"),
     "table": ("interaction_table",),
@@ -91,6 +111,7 @@ def _on_call(function: str, what: str) -> Callable[..., Any]:
 VIEWS: dict[str, Callable[..., Any]] = {
     "arcs": _on_call("arc_plot", "A text with arcs for pairs and beads for larger groups."),
     "by-order": _on_call("by_order_plot", "Sums of positive and of negative scores by order."),
+    "factors": _on_call("factors_plot", "The strongest factors, with the information of their members."),
     "matrix": _on_call("matrix_plot", "Player by player, single players on the diagonal."),
     "network": _on_call("network_plot", "Players on a circle, pairs as lines."),
     "regions": _on_call("region_plot", "An image with its regions, lines for pairs, shapes for groups."),

@@ -12,6 +12,7 @@ from hoi_captum.core.interactions import Interactions
 from hoi_captum.corex.factors import (
     factor_interactions,
     factor_members,
+    informational_correlation,
     member_threshold,
     noise_floor,
     otsu,
@@ -60,12 +61,20 @@ def test_the_noise_floor_holds_what_it_promises():
     assert 0.035 < exceeded.mean() < 0.07  # 0.05; three standard errors are 0.015
 
 
-def test_members_are_split_at_the_square_root_and_lie_above_the_floor():
-    mi = np.array([0.81, 0.64, 0.04, 0.01, 0.0, 0.49])  # roots .9 .8 .2 .1 0 .7
+def test_members_are_split_by_correlation_and_lie_above_the_floor():
+    rho = np.array([0.9, 0.8, 0.2, 0.1, 0.0, 0.7])
+    mi = -0.5 * np.log1p(-(rho**2))
+    np.testing.assert_allclose(informational_correlation(mi), rho, atol=1e-12)
     assert factor_members(mi, None, 1000).tolist() == [0, 1, 5]
-    assert member_threshold(mi, 1000) == pytest.approx(0.45**2)
+    assert member_threshold(mi, 1000) == pytest.approx(-0.5 * np.log1p(-(0.45**2)))
     assert factor_members(mi / 1000, None, 1000).tolist() == []  # all below what chance does
     assert member_threshold(mi / 1000, 1000) == noise_floor(1000, 6)
+
+
+def test_a_copy_of_the_factor_is_no_group_of_its_own():
+    mi = np.array([15.0, 0.6, 0.5, 0.55, 0.01, 0.005, 0.0])
+    assert factor_members(mi, None, 1000).tolist() == [0, 1, 2, 3]
+    assert factor_members([40.0, 40.0], None, 1000).tolist() == [0, 1]  # correlations of 1 to the last bit
 
 
 def test_a_threshold_is_a_number_of_nats():
@@ -83,10 +92,11 @@ def test_a_threshold_is_a_number_of_nats():
 def test_factors_are_terms_of_their_total_correlation():
     model = fitted([[0.5, 0.0, 0.6, 0.001], [0.0, 0.4, 0.0, 0.0], [1e-5] * 4], [1.1, 0.4, 0.0])
     table = factor_interactions(model, ["a", "b", "c", "d"], n_rows=500, scope="cluster:2")
-    assert [(table.label(t), t.kind, t.scope, t.score, t.weights) for t in table] == [
-        ("a · c", "corex", "cluster:2", 1.1, (0.5, 0.6)),
-        ("b", "corex", "cluster:2", 0.4, (0.4,)),
+    assert [(t.members, t.kind, t.scope, t.score, t.weights) for t in table] == [
+        ((0, 2), "corex", "cluster:2", 1.1, (0.5, 0.6)),
+        ((1,), "corex", "cluster:2", 0.4, (0.4,)),
     ]
+    assert table.players == ("a", "b", "c", "d")
     assert table.provenance.details["unit"] == "nats"
     assert table.provenance.seed == 7
     assert table.provenance.options["n_factors"] == 3
