@@ -54,7 +54,7 @@ def factors_plot(
     if shown.weights is None or not len(shown):
         figure, (ax,) = grid(1, 1, 5.0, 2.4)
         ax.set_axis_off()
-        draw_empty(ax, "no factors: a factor has a weight for each member")
+        draw_empty(ax, "these interactions have no weights" if len(shown) else "no interactions")
         return finish(figure, title)
     best = shown.top(k)
     rows = []

@@ -48,6 +48,7 @@ TESTED_ELSEWHERE = {
     "views/arcs.py": ("views/test_plots.py", "one of the plots"),
     "views/charts.py": ("views/test_page.py", "part of the page"),
     "views/facts.py": ("views/test_page.py", "part of the page"),
+    "views/frames.py": ("views/test_screes.py", "axes of the plots of factors"),
     "views/inputs.py": ("views/test_page.py", "part of the page"),
     "views/labels.py": ("views/test_words.py", "names and numbers in words"),
     "views/network.py": ("views/test_plots.py", "one of the plots"),

@@ -60,7 +60,7 @@ def test_what_finds_no_room_is_told(table):
 
 def test_terms_without_weights_are_no_factors(review):
     figure = views.factors_plot(*review)
-    assert "no factors" in figure.axes[0].texts[0].get_text()
+    assert "have no weights" in figure.axes[0].texts[0].get_text()
 
 
 def test_the_variables_of_most_information_are_named():

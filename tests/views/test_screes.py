@@ -48,7 +48,7 @@ def test_factors_above_chance_are_filled():
     np.testing.assert_array_equal(hollow, [[3, 0.4], [4, 0.1]])
     band = ax.collections[0].get_paths()[0].vertices
     assert {tuple(v) for v in band} >= {(1, 0.4), (1, 0.5), (4, 0.0), (4, 0.1)}
-    assert said(figure) == ["2 of 4 above chance", "shuffled columns, 2 fits", "their largest: 0.50"]
+    assert said(figure) == ["2 of 4 factors above chance", "shuffled columns, 2 fits", "their largest: 0.50"]
 
 
 def test_members_are_dark_and_levels_drawn():
