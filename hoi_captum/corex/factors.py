@@ -59,10 +59,11 @@ def member_threshold(mi_row: ArrayLike, n_rows: int) -> float:
     """The default threshold of a factor in nats: Otsu's split of correlations, at least the noise floor.
 
     Information is split as :func:`informational_correlation`, which ends at 1: on the scale of MI or of its
-    root one near copy of the factor, whose MI is beyond all bounds, would be a group of its own.
+    root one near copy of the factor, whose MI is beyond all bounds, would be a group of its own. A variable
+    without information is added, so that a factor of all variables is not cut in two.
     """
     row = _mi_row(mi_row)
-    split = otsu(informational_correlation(row))
+    split = otsu(np.append(informational_correlation(row), 0.0))
     in_nats = -0.5 * np.log1p(-(min(split, 1 - 1e-15) ** 2))
     return max(float(in_nats), noise_floor(check_count("n_rows", n_rows), len(row)))
 

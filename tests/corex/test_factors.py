@@ -77,6 +77,10 @@ def test_a_copy_of_the_factor_is_no_group_of_its_own():
     assert factor_members([40.0, 40.0], None, 1000).tolist() == [0, 1]  # correlations of 1 to the last bit
 
 
+def test_a_factor_of_all_variables_has_them_all():
+    assert factor_members([0.5, 0.52, 0.48, 0.5], None, 1000).tolist() == [0, 1, 2, 3]
+
+
 def test_a_threshold_is_a_number_of_nats():
     mi = np.array([0.81, 0.64, 0.04])
     assert factor_members(mi, 0.64, 10).tolist() == [0]  # more than, not as much as
