@@ -121,6 +121,13 @@ def test_no_public_function_has_the_name_of_a_module() -> None:
     from pkgutil import iter_modules
 
     submodules = {m.name for m in iter_modules(hoi.__path__)}
-    assert {n for n in hoi.__all__ if n in submodules} == {"errors", "measures", "methods", "views", "zoo"}
+    assert {n for n in hoi.__all__ if n in submodules} == {
+        "corex",
+        "errors",
+        "measures",
+        "methods",
+        "views",
+        "zoo",
+    }
     assert isinstance(hoi.methods, ModuleType)
     assert hoi.methods() == hoi.registry.methods()

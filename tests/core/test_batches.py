@@ -57,7 +57,12 @@ def test_every_form_of_labelled_data_gives_the_same_rows(data):
 
 
 def test_unlabelled_loaders_tensors_and_examples_have_no_labels():
-    for data in (DataLoader(TensorDataset(X), batch_size=3), [X[:5], X[5:]], [Example(inputs=X)], Example(inputs=X)):
+    for data in (
+        DataLoader(TensorDataset(X), batch_size=3),
+        [X[:5], X[5:]],
+        [Example(inputs=X)],
+        Example(inputs=X),
+    ):
         _, inputs, labels = joined(data)
         assert torch.equal(inputs, X)
         assert labels is None

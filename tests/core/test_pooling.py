@@ -80,7 +80,9 @@ def test_a_mask_is_told_from_other_arguments():
         assert token_mask((other,), 3, 4) is None
 
 
-@pytest.mark.parametrize("options", [{"kind": "max"}, {"neuron_dim": 0}, {"neuron_dim": True}, {"neuron_dim": 1.0}])
+@pytest.mark.parametrize(
+    "options", [{"kind": "max"}, {"neuron_dim": 0}, {"neuron_dim": True}, {"neuron_dim": 1.0}]
+)
 def test_unusable_options_are_refused(options):
     with pytest.raises(OptionError):
         Pooling(**options)
