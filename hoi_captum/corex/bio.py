@@ -30,6 +30,7 @@ from hoi_captum.corex.structure import structure
 from hoi_captum.errors import ConvergenceWarning, InputError
 
 _WINDOW = 5  # iterations whose mean is compared with that of as many before
+_ROUNDING = 1e-12  # a spread of this part of the mean is that of a constant
 Estimate = Callable[[Observations, Tensor], Marginals]
 
 
@@ -164,9 +165,7 @@ class BioCorEx(CorEx):
             ConvergenceWarning: the best start has used up ``max_iter``.
         """
         self._check_options()
-        # a DataFrame's columns lie apart: sums in another order would be other numbers
-        rows = np.ascontiguousarray(self._rows(X, reset=True, min_rows=2), dtype=np.float64)
-        data, estimate = self._prepared(rows)
+        data, estimate = self._prepared(self._rows(X, reset=True, min_rows=2))
         random = self._random()
         best: _Solution | None = None
         with progress_bar("Bio CorEx", self.n_repeats * self.max_iter, "iteration", self.verbose) as bar:
@@ -223,37 +222,37 @@ class BioCorEx(CorEx):
         check_number("tol", self.tol, low=0.0)
         check_flag("verbose", self.verbose)
 
-    def _prepared(self, rows: Array) -> tuple[Observations, Estimate]:
+    def _prepared(self, rows: NDArray[np.floating[Any]]) -> tuple[Observations, Estimate]:
         """Learn the scale of the columns; the data, and how their distributions are estimated."""
-        present = ~np.isnan(rows)
-        count = present.sum(0).clip(min=1)
-        filled = np.where(present, rows, 0.0)
-        mean = filled.sum(0) / count
-        deviation = np.sqrt((np.where(present, rows - mean, 0.0) ** 2).sum(0) / count)
-        if not (deviation > 0).any():
+        data = _by_variable(rows)
+        mean, variance, _ = data.moments
+        scale = variance.sqrt()
+        varies = scale > _ROUNDING * mean.abs()
+        if not bool(varies.any()):
             raise InputError(
                 f"expected columns that vary, got {rows.shape[0]} rows in which none does; "
                 "total correlation needs variables, drop constants and copies of one row"
             )
         discrete = self.marginals == "discrete"
-        if discrete:
-            if (filled != np.floor(filled)).any() or filled.min() < 0 or filled.max() >= MAX_VALUES:
-                raise InputError(
-                    f"expected whole numbers 0..{MAX_VALUES - 1} for marginals='discrete', got values from "
-                    f"{filled.min():g} to {filled.max():g}; number the values from 0, or use 'gaussian'"
-                )
-            mean, deviation = np.zeros_like(mean), np.ones_like(mean)
-        elif not self.standardize:
-            deviation = np.ones_like(mean)
-        self.mean_, self.scale_ = mean, np.where(deviation > 0, deviation, 1.0)
-        data = self._observations(rows)
-        if discrete:
-            n_values = int(filled.max()) + 1
-            return data, partial(discrete_marginals, n_values=n_values, smooth=self.smooth)
-        return data, partial(gaussian_marginals, min_variance=self.min_variance, smooth=self.smooth)
+        if discrete or not self.standardize:
+            varies = torch.zeros_like(varies)
+        self.mean_ = np.zeros(len(mean)) if discrete else mean.numpy()
+        self.scale_ = scale.where(varies, 1.0).numpy()
+        if not discrete:
+            estimate = partial(gaussian_marginals, min_variance=self.min_variance, smooth=self.smooth)
+            return self._scaled(data), estimate
+        low, high = float(data.values.min()), float(data.values.max())
+        if low < 0 or high >= MAX_VALUES or not torch.equal(data.values, data.values.floor()):
+            raise InputError(
+                f"expected whole numbers 0..{MAX_VALUES - 1} for marginals='discrete', got numbers from "
+                f"{low:g} to {high:g}; number the values from 0, or use 'gaussian'"
+            )
+        return data, partial(discrete_marginals, n_values=int(high) + 1, smooth=self.smooth)
 
-    def _observations(self, rows: Array) -> Observations:
-        return Observations.of(torch.from_numpy(np.ascontiguousarray(((rows - self.mean_) / self.scale_).T)))
+    def _scaled(self, data: Observations) -> Observations:
+        mean, scale = (torch.from_numpy(numbers)[:, None] for numbers in (self.mean_, self.scale_))
+        values = (data.values - mean).div_(scale)
+        return Observations(data.masked(values, slice(None)), data.observed)
 
     # ---------------------------------------------------------------- learning
     def _start(
@@ -310,7 +309,7 @@ class BioCorEx(CorEx):
     # ---------------------------------------------------------------- use
     def _infer(self, X: Any) -> Posterior:
         self._check_fitted()
-        rows = self._rows(X, reset=False).astype(np.float64, copy=False)
+        rows = self._rows(X, reset=False)
         marginals: Marginals
         if self.state_log_probabilities_ is not None:
             table = _by_state(self.state_log_probabilities_)
@@ -322,7 +321,11 @@ class BioCorEx(CorEx):
             assert self.state_variances_ is not None
             marginals = GaussianMarginals(_by_state(self.state_means_), _by_state(self.state_variances_))
         prior = torch.from_numpy(self.log_prior_).T
-        return infer(self._observations(rows), marginals, prior, torch.from_numpy(self.alpha_))
+        return infer(self._scaled(_by_variable(rows)), marginals, prior, torch.from_numpy(self.alpha_))
+
+
+def _by_variable(rows: NDArray[np.floating[Any]]) -> Observations:
+    return Observations.of(torch.from_numpy(np.array(rows.T, dtype=np.float64, order="C")))
 
 
 def _by_factor(table: Tensor, order: Tensor) -> Array:

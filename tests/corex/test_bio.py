@@ -191,10 +191,11 @@ def test_smoothing_keeps_the_factors():
 
 def test_constants_belong_to_no_factor():
     X, _ = planted()
-    X[:, [3, 9]] = 7.0
+    X[:, [3, 9]] = 7.0, 0.1
     model = BioCorEx(4, random_state=0, **SETTLED).fit(X)
     assert np.array_equal(np.flatnonzero(model.labels_ == -1), [3, 9])
     assert bool((model.mi_[:, [3, 9]] == 0).all())
+    assert model.scale_[[3, 9]].tolist() == [1.0, 1.0]
 
 
 def test_learned_attributes_hang_together():
@@ -291,7 +292,7 @@ def test_an_unusable_option(option, value):
     ("X", "says"),
     [
         (np.ones((1, 3)), "1 sample"),
-        (np.ones((5, 3)), "columns that vary"),
+        (np.full((5, 3), 0.1), "columns that vary"),
         (np.full((5, 3), np.nan), "columns that vary"),
         (np.array([[1.0, np.inf], [0.0, 1.0]]), "infinity"),
         (np.zeros(4), "1D array"),
