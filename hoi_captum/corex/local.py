@@ -198,7 +198,7 @@ class LocalCorEx(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             for name in ("n_features_in_", "feature_names_in_"):
                 if hasattr(self, name):
                     setattr(reader, name, getattr(self, name))
-        rows: Rows = reader._rows(X, reset=reset)
+        rows: Rows = reader._rows(X, reset=reset, min_rows=2 if reset else 1)
         if reset:
             self.n_features_in_ = reader.n_features_in_
             self.__dict__.pop("feature_names_in_", None)

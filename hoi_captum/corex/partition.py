@@ -100,7 +100,7 @@ def make_partition(
     wanted = check_count("n_clusters", n_clusters) if clusterer is None else 1
     if distinct < max(wanted, 2):
         raise InputError(
-            f"expected at least {max(wanted, 2)} distinct rows for {wanted} clusters, got {distinct} of "
+            f"expected at least {max(wanted, 2)} distinct rows to divide in clusters, got {distinct} of "
             f"{len(rows)}; ask for fewer clusters, or pass cluster_labels"
         )
     points, fitted = embed(rows, embedder=embedder, n_components=n_components, seed=seed, n_jobs=n_jobs)

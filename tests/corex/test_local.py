@@ -253,7 +253,7 @@ def test_data_that_are_not_finite_are_refused(bad):
 
 
 def test_more_clusters_than_rows_or_one_distinct_row_are_refused():
-    with pytest.raises(InputError, match="at least 7 distinct rows for 7 clusters, got 6"):
+    with pytest.raises(InputError, match="at least 7 distinct rows to divide in clusters, got 6"):
         local(n_clusters=7).fit(two_kinds(3)[0])
     with pytest.raises(InputError, match="distinct rows"):
         local().fit(np.ones((100, 3)))

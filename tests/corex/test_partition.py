@@ -93,7 +93,7 @@ def test_noise_is_said_and_all_noise_is_refused():
 
 def test_too_few_distinct_rows_are_refused():
     same = np.ones((50, 3))
-    with pytest.raises(InputError, match="at least 3 distinct rows for 3 clusters, got 1 of 50"):
+    with pytest.raises(InputError, match="at least 3 distinct rows to divide in clusters, got 1 of 50"):
         make_partition(same, **OPTIONS)
     with pytest.raises(InputError, match="got 2 of 2"):
         make_partition(np.eye(2), **OPTIONS)
