@@ -140,6 +140,13 @@ def explain(
     method: Annotated[str, typer.Option(help="See: hoi-captum methods.")] = "generalizable-and-or",
     target: Annotated[str | None, typer.Option(help="Label or token. Default: the prediction.")] = None,
     against: Annotated[str | None, typer.Option(help="Explain TARGET against this one.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Dotted name, for methods that explain layers.")] = None,
+    background: Annotated[
+        Path | None,
+        typer.Option(
+            help="What a method learns from: a file with a text on each line, or a directory of images."
+        ),
+    ] = None,
     players: Annotated[
         str | None,
         typer.Option(help="words, tokens, a grid such as 3x4, or the words to take, separated by commas."),
@@ -180,6 +187,8 @@ def explain(
         data,
         method,
         target=(target, against) if against is not None else target,
+        layer=layer,
+        background=None if background is None else _background(background),
         players=_players(players),
         baseline=baseline,
         template=template,
@@ -248,6 +257,27 @@ def _standard_input() -> str:
         raise InputError(f"expected a text on standard input, got bytes that are none: {error}") from error
 
 
+def _background(path: Path) -> list[str]:
+    """Texts of a file, one on each line, or the files of a directory, sorted by name.
+
+    Raises:
+        FileError: it cannot be read.
+        InputError: nothing is in it.
+    """
+    try:
+        if path.is_dir():
+            found = sorted(str(p) for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+        else:
+            found = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"expected texts in {path}, got bytes that are none: {error}") from error
+    if not found:
+        raise InputError(f"expected a text on each line of {path}, or images in it; it is empty")
+    return found
+
+
 def _make_directory(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -283,7 +313,7 @@ def _players(given: str | None) -> Any:
 def _method_options(given: list[str]) -> dict[str, Any]:
     from hoi_captum.explanation import explain
 
-    not_the_methods = set(signature(explain).parameters) - {"layer"}
+    not_the_methods = set(signature(explain).parameters)
     options = {}
     for item in given:
         name, equals, text = item.partition("=")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hoi_captum.core.example import ImageLayout, Layout, TextLayout
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.views.arcs import arc_plot
+from hoi_captum.views.factors import factors_plot
 from hoi_captum.views.labels import few_decimals, format_score, largest, shorten, unit_of
 from hoi_captum.views.network import network_plot
 from hoi_captum.views.palette import FAINT, INK, NEGATIVE, NEUTRAL, POSITIVE, diverging
@@ -36,12 +37,14 @@ _LEAST_CELL = 0.42  # inches that a cell needs for a score of five characters
 
 
 def default_plot(interactions: Interactions, layout: Layout | None = None, **options: Any) -> Figure:
-    """Arcs over a text, regions of an image, and a network for anything else."""
+    """Arcs over a text, regions of an image, factors with their members, and a network for anything else."""
     match layout:
         case TextLayout():
             return arc_plot(interactions, layout, **options)
         case ImageLayout():
             return region_plot(interactions, layout, **options)
+        case None if interactions.weights is not None:
+            return factors_plot(interactions, layout, **options)
         case _:
             return network_plot(interactions, layout, **options)
 

@@ -31,7 +31,6 @@ TESTED_ELSEWHERE = {
     "__init__.py": ("test_public_names.py", "its names are all it has"),
     "__main__.py": ("test_cli.py", "one call, made by the tests in a process"),
     "built_in.py": ("test_registry.py", "a plugin like any other"),
-    "calling.py": ("test_explanation.py", "what explain() does with a method"),
     "core/arguments.py": ("core/test_games.py", "what a masked game is given"),
     "core/layer_method.py": ("methods/local_corex/test_method.py", "a base class; the method stands on it"),
     "core/term.py": ("core/test_interactions.py", "a row of the table"),
