@@ -23,7 +23,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# one thread: ratios of times mean little otherwise; about half an hour
+# one thread: ratios of times mean little otherwise; about an hour
 benchmarks: $(INSTALLED)
 	$(PIP) --editable ".[benchmarks]"
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.and_or
@@ -31,6 +31,7 @@ benchmarks: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.masking
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.transforms
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.and_or_paper
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.corex_ablation
 
 # a virtual environment of its own, made anew when the requirements change
 $(INSTALLED): pyproject.toml requirements/torch.txt
