@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hoi_captum.core.options import check_choice, check_count, check_flag, check_number
 from hoi_captum.core.progress import progress_bar
-from hoi_captum.corex.annealing import LARGEST_START, Solution, non_overlapping, overlapping, schedule
+from hoi_captum.corex.annealing import LARGEST_START, Solution, schedule, solve
 from hoi_captum.corex.base import Array, CorEx
 from hoi_captum.corex.covariance import covariance
 from hoi_captum.corex.gaussianize import KINDS, Marginals, chunks, fit_marginals
@@ -36,8 +36,8 @@ class LinearCorEx(CorEx):
         gaussianize: how columns are standardised. "standard": mean 0, standard deviation 1; "outliers":
             then what is beyond 4 is squeezed by tanh (columns keep a variance below 1); "empirical":
             normal quantiles of ranks; "none": as they are (mean square at most 1).
-        anneal: begin with data mixed with 60 % of noise, which is taken away in 7 stages; else at once at
-            ``eps_end`` (also if ``overlap``, which has no need of it).
+        anneal: begin with data mixed with 90 % of noise, which is taken away in stages; else at once at
+            ``eps_end``, which ends at poorer optima more often.
         eps_end: noise that remains: the covariance is (1 - eps^2) S + eps^2 I. A ridge that keeps the
             information of copied columns finite; at 0 the optimum is infinite if there are any.
         max_iter: most iterations of a stage.
@@ -131,14 +131,17 @@ class LinearCorEx(CorEx):
             pieces = (marginals.apply(piece)[:, used] for piece in chunks(rows, device))
             data = covariance(pieces, len(rows), int(used.sum()))
             begin = torch.from_numpy(noise).to(device)[:, used]
-            if self.overlap:
-                solution = overlapping(data, begin, self.eps_end, tol=self.tol, max_iter=self.max_iter)
-            else:
-                stages = schedule(self.eps_end) if self.anneal else (self.eps_end,)
-                with progress_bar(type(self).__name__, len(stages), "stage", self.verbose) as bar:
-                    solution = non_overlapping(
-                        data, begin, stages, tol=self.tol, max_iter=self.max_iter, done=bar.update
-                    )
+            stages = schedule(self.eps_end) if self.anneal else (self.eps_end,)
+            with progress_bar(type(self).__name__, len(stages), "stage", self.verbose) as bar:
+                solution = solve(
+                    data,
+                    begin,
+                    stages,
+                    overlap=self.overlap,
+                    tol=self.tol,
+                    max_iter=self.max_iter,
+                    done=bar.update,
+                )
         if not solution.converged:
             warnings.warn(
                 f"{type(self).__name__} stopped after max_iter={self.max_iter} iterations of its last stage, "
@@ -149,7 +152,7 @@ class LinearCorEx(CorEx):
         if float((solution.weights * solution.correlations).sum(1).max()) > LARGEST_START:
             warnings.warn(
                 "a factor's information about the data is all but infinite, as columns are copies or "
-                f"combinations of others; raise eps_end={self.eps_end:g} (0.03 is the default) or remove them",
+                f"combinations of others; raise eps_end={self.eps_end:g} (the default is 0.03) or drop them",
                 DataWarning,
                 stacklevel=2,
             )

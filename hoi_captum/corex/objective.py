@@ -18,7 +18,7 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
-LARGEST_U = 1 - 1e-12  # beyond it a factor is a copy of what it explains
+LARGEST_U = 1 - 1e-9  # beyond it a factor is a copy of what it explains, and rounding takes over
 STAY = 0.05  # a step leaves at least this share of the distance of u_j to 1
 
 
