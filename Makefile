@@ -24,6 +24,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 # one thread: ratios of times mean little otherwise; about an hour
+# (benchmarks.corex_communities PATH needs a file of UCI's: see its --help)
 benchmarks: $(INSTALLED)
 	$(PIP) --editable ".[benchmarks]"
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.and_or
