@@ -127,8 +127,8 @@ def main() -> None:
                 f"{data.shape[0]:,} x {data.shape[1]} (complete numeric columns); 12-D PHATE, 10 clusters, "
                 f"20 factors. Of the clusters of {LEAST_ROWS} rows or more the rural one has the lowest mean "
                 f"of {URBAN}, the urban one the highest. Found: the variables are among the {STRONGEST} of "
-                "most information of one factor. By chance: how often the rule would accept a factor of that fit "
-                "if the names were dealt anew. A fit to all rows stands there for comparison.\n\n"
+                "most information of one factor. By chance: how often the rule would accept a factor of that "
+                "fit if the names were dealt anew. A fit to all rows stands there for comparison.\n\n"
                 + table(columns, verdicts),
             ),
             (
