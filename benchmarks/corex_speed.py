@@ -56,8 +56,7 @@ def squeezed(data: NDArray[np.float32]) -> NDArray[np.float64]:
     """The standardisation "outliers" of both."""
     z = (data - data.mean(axis=0)) / np.maximum(data.std(axis=0), 1e-10)
     inner = np.clip(z, -4, 4)
-    squeezed: NDArray[np.float64] = np.asarray(inner + np.tanh(z - inner), dtype=np.float64)
-    return squeezed
+    return np.asarray(inner + np.tanh(z - inner), dtype=np.float64)
 
 
 def linear_speed() -> str:
@@ -102,10 +101,10 @@ def linear_speed() -> str:
         "eps_end=0.03",
     )
     text = (
-        f'{FACTORS} factors, `gaussianize="outliers"`, `eps_end=0` as the authors; CPU seconds of whole '
-        "fits in turn; TC of either's weights by one function in float64. Objectives have many optima close to each "
-        "other: a difference of some 0.1 % is that of another start. Last column: the default, whose TC is "
-        "evaluated without the noise that it leaves."
+        f'{FACTORS} factors, `gaussianize="outliers"`, `eps_end=0` as the authors; CPU seconds of whole fits '
+        "in turn; TC of either's weights by one function in float64. Objectives have many optima close to "
+        "each other: a difference of some 0.1 % is that of another start. Last column: the default, whose TC "
+        "is evaluated without the noise that it leaves."
     )
     return f"{text}\n\n{table(columns, rows)}"
 

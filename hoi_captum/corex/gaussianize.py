@@ -16,6 +16,7 @@ from hoi_captum.errors import InputError
 KINDS = ("standard", "outliers", "empirical", "none")
 KNOTS = 1001  # of an empirical distribution function; all rows if there are no more
 TAIL = 4.0  # standard deviations beyond which "outliers" squeezes
+ROUNDING = 4  # units in the last place by which the values of a constant may differ
 LARGEST_SCALE = 1.0005  # of columns standardised elsewhere, maybe in float32
 CHUNK = 1 << 22  # numbers that are taken to float64 at a time: 32 MB
 
@@ -39,7 +40,7 @@ class Marginals:
             "empirical": normal quantiles of the ranks; "none": z = x.
         mean: (p,) of the values observed ("none": 0); of a constant its value.
         scale: (p,) standard deviations of the values observed ("none": 1); of a constant 1.
-        constant: (p,) bool: one distinct value, or none; z = 0.
+        constant: (p,) bool: one distinct value (up to rounding), or none; z = 0.
         knots: (min(n, 1001), p) quantiles of each column ("empirical" only), ascending, NaN behind.
     """
 
@@ -129,7 +130,9 @@ def fit_marginals(rows: NDArray[np.floating], kind: str, device: torch.device) -
         total += piece.nansum(0)
         low = torch.minimum(low, piece.nan_to_num(nan=torch.inf).amin(0))
         high = torch.maximum(high, piece.nan_to_num(nan=-torch.inf).amax(0))
-    constant = ~(low < high)  # the sum of equal numbers need not be a multiple of them
+    # equal numbers may differ by rounding, and their sum need not be a multiple of them
+    rounding = ROUNDING * float(np.finfo(rows.dtype).eps) * torch.maximum(low.abs(), high.abs())
+    constant = ~(high - low > rounding)
     centre = torch.zeros_like(total) if kind == "none" else total / counts.clamp(min=1)
     mean = torch.where(constant, low, centre).nan_to_num_(posinf=0.0)
     width = torch.where(constant, 1.0, (high - low) / 2)  # squares of very small numbers would vanish

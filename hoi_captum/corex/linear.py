@@ -182,12 +182,13 @@ class LinearCorEx(CorEx):
             InputError: another shape, or numbers that are not finite.
         """
         self._check_fitted()
-        values = np.asarray(Y, dtype=np.float64)
+        expected = f"expected finite factor values of shape (n, {len(self.weights_)})"
+        try:
+            values = np.asarray(Y.detach().cpu() if isinstance(Y, Tensor) else Y, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{expected}: {error}; pass what transform returned") from error
         if values.ndim != 2 or values.shape[1] != len(self.weights_) or not np.isfinite(values).all():
-            raise InputError(
-                f"expected finite factor values of shape (n, {len(self.weights_)}), got {values.shape}; "
-                "pass what transform returned"
-            )
+            raise InputError(f"{expected}, got {values.shape}; pass what transform returned")
         moments = self.weights_ @ self.correlations_.T
         size = np.sqrt(np.maximum(np.diag(moments), np.finfo(np.float64).tiny))
         inverse = np.linalg.pinv(moments / np.outer(size, size), rcond=1e-10, hermitian=True)
@@ -256,15 +257,16 @@ class LinearCorEx(CorEx):
 
     def _device(self, X: Any) -> torch.device:
         """Where the work on these data is done."""
-        if self.device is None:
-            return X.device if isinstance(X, Tensor) else torch.device("cpu")
+        wanted = self.device
+        if wanted is None:
+            wanted = X.device if isinstance(X, Tensor) else "cpu"
         try:
-            device = torch.device(self.device)
+            device = torch.device(wanted)
             torch.zeros(1, dtype=torch.float64, device=device)
         except (RuntimeError, TypeError, AssertionError) as error:
             raise OptionError(
-                f"expected device to be a torch device that can hold float64, got {self.device!r}: "
-                + str(error).splitlines()[0]
+                f"expected device to be a torch device that can hold float64, got {wanted!r} "
+                f"({str(error).splitlines()[0]}); pass device='cpu'"
             ) from error
         return device
 

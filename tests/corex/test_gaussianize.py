@@ -125,6 +125,15 @@ def test_a_constant_is_zero_and_comes_back(kind: str) -> None:
     assert np.all(marginals.invert(torch.from_numpy(z)).numpy()[:, :2] == [0.1, 0.0])
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_column_that_varies_by_rounding_is_constant(dtype: type[np.floating]) -> None:
+    last_place = np.finfo(dtype).eps
+    rounded = 0.3 * (1 + 2 * last_place * (np.arange(40) % 2))
+    small = 0.3 * (1 + 100 * last_place * (np.arange(40) % 2))
+    marginals = fit_marginals(np.stack([rounded, small], axis=1).astype(dtype), "standard", CPU)
+    assert marginals.constant.tolist() == [True, False]
+
+
 def test_the_data_are_not_touched() -> None:
     x = data()
     before = x.copy()

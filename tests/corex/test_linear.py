@@ -235,6 +235,13 @@ def test_the_work_is_done_where_the_tensor_is() -> None:
     np.testing.assert_allclose(one.mi_, other.mi_, atol=1e-3)
 
 
+def test_factor_values_may_be_a_tensor() -> None:
+    model = fitted()
+    values = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    expected = model.inverse_transform(values.detach().double().numpy())
+    np.testing.assert_array_equal(model.inverse_transform(values), expected)
+
+
 def test_single_precision_data_are_learned_in_double() -> None:
     one, other = fitted(X), fitted(X.astype(np.float32))
     assert other.weights_.dtype == np.float64
@@ -362,7 +369,7 @@ def test_unstandardised_data_are_refused_as_standardised() -> None:
 
 def test_bad_factor_values() -> None:
     model = fitted()
-    for values in (np.zeros((2, 4)), np.zeros(3), np.full((1, 3), np.nan)):
+    for values in (np.zeros((2, 4)), np.zeros(3), np.full((1, 3), np.nan), [["a", "b", "c"]], [[1], [2, 3]]):
         with pytest.raises(errors.InputError, match=r"finite factor values of shape \(n, 3\)"):
             model.inverse_transform(values)
 
