@@ -26,7 +26,7 @@ from hoi_captum.corex.marginals import (
     gaussian_marginals,
 )
 from hoi_captum.corex.posterior import Posterior, factor_mi, infer, log_prior, significant_mi
-from hoi_captum.corex.structure import structure
+from hoi_captum.corex.structure import enough_rows, structure
 from hoi_captum.errors import ConvergenceWarning, InputError
 
 _WINDOW = 5  # iterations whose mean is compared with that of as many before
@@ -266,13 +266,16 @@ class BioCorEx(CorEx):
         n = data.values.shape[1]
         chances = random.dirichlet(np.ones(self.n_states), (self.n_factors, n))
         probabilities = torch.from_numpy(chances).permute(2, 0, 1).contiguous()
+        index = enough_rows(n, random)
+        judged = data if index is None else data.rows(index)
         tcs = torch.zeros(self.n_factors, dtype=torch.float64)
         history: list[float] = []
         converged = False
         while not converged and len(history) < self.max_iter:
             prior = log_prior(probabilities)
             marginals = estimate(data, probabilities)
-            alpha = structure(data, marginals, probabilities, tcs, random)
+            told = probabilities if index is None else probabilities[..., index]
+            alpha = structure(judged, marginals, told, tcs, random)
             posterior = infer(data, marginals, prior, alpha)
             probabilities, tcs = posterior.probabilities, posterior.log_z.mean(1)
             history.append(float(tcs.sum()))

@@ -18,6 +18,11 @@ MAX_ROWS = 10_000
 _NOTHING = 0.01  # nats: a factor that explains less has not begun to live
 
 
+def enough_rows(n: int, random: np.random.RandomState) -> Tensor | None:
+    """Indices of 10,000 of more rows, drawn once: other rows in each iteration would never let it settle."""
+    return torch.from_numpy(random.choice(n, MAX_ROWS, replace=False)) if n > MAX_ROWS else None
+
+
 def structure(
     data: Observations,
     marginals: Marginals,
@@ -28,7 +33,7 @@ def structure(
     """The weights alpha of each variable in each factor.
 
     Args:
-        data: n rows; 10,000 of them, drawn by chance, are enough.
+        data: n rows; some of many are enough, see :func:`enough_rows`.
         posterior: p(y_j = k | x), (K, m, n).
         tcs: total correlation by factor, (m,), nats. The weights of factors that explain next to nothing
             are raised by a power that makes the largest .99, with a little noise, so that they can begin.
@@ -36,13 +41,10 @@ def structure(
     Returns:
         alpha, (m, p), in [0, 1] (up to .001 more with the noise).
     """
-    factors, n = posterior.shape[1:]
+    factors = posterior.shape[1]
     p = len(data.values)
     if factors == 1:
         return posterior.new_ones(1, p)
-    if n > MAX_ROWS:
-        index = torch.from_numpy(random.choice(n, MAX_ROWS, replace=False))
-        data, posterior, n = data.rows(index), posterior[..., index], MAX_ROWS
     labels = likeliest_states(posterior[1:] - posterior[:1])[:, None]  # argmax(0) is slow
     alpha = posterior.new_empty(factors, p)
     for columns in data.blocks(factors * (len(posterior) - 1)):

@@ -214,6 +214,16 @@ def test_learned_attributes_hang_together():
     assert np.array_equal(posterior[..., 1], model.transform(X))
 
 
+def test_more_rows_than_the_structure_is_judged_by():
+    X, y = planted(n=12_000, factors=3, size=4)
+    model = BioCorEx(3, random_state=0, n_permutations=2, tol=1e-4, **SETTLED).fit(X)
+    groups = np.repeat(np.arange(3), 4)
+    assert same_partition(model.labels_, groups)
+    states = model.transform(X) > 0.5
+    for j in range(3):
+        assert agreement(states[:, j], y[:, groups[model.labels_ == j][0]]) > 0.94
+
+
 def test_repeats_keep_the_best_start():
     X, _ = planted(n=150, factors=5, size=3, gap=1.5)
     options = {"max_iter": 100, "tol": 1e-3, "n_permutations": 0}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hoi_captum.corex.marginals import Observations, gaussian_marginals
-from hoi_captum.corex.structure import MAX_ROWS, likeliest_states, structure, unique_shares
+from hoi_captum.corex.structure import MAX_ROWS, enough_rows, likeliest_states, structure, unique_shares
 from tests.corex import bio_oracles as slow
 
 
@@ -62,19 +62,9 @@ def test_a_single_factor_has_every_variable():
 
 
 def test_many_rows_are_judged_by_some_of_them():
-    random = np.random.RandomState(0)
-    n = 4 * MAX_ROWS
-    X = random.randn(n, 2)
-    P = np.zeros((2, n, 2))
-    P[0, :, 1], P[1, :, 1] = X[:, 0] > 0, X[:, 1] > 0
-    P[..., 0] = 1 - P[..., 1]
-    data = Observations.of(torch.from_numpy(X.T.copy()))
-    marginals = gaussian_marginals(data, stacked(P), min_variance=0.25, smooth=False)
-    found = structure(data, marginals, stacked(P), torch.ones(2), np.random.RandomState(0))
-    # the sign of a variable is told in all rows by itself, so the other factor has none to itself
-    assert found[0, 0] == pytest.approx(1.0, abs=0.01)
-    assert found[1, 1] == pytest.approx(1.0, abs=0.01)
-    assert found[0, 1] < 0.02
-    rows = np.random.RandomState(0).choice(n, MAX_ROWS, replace=False)
-    told = torch.from_numpy((X[rows] > 0) == (X[rows, :1] > 0)).T[:, None]
-    assert float(found[1, 0]) == pytest.approx(float(unique_shares(told)[1, 0]), abs=0.01)
+    assert enough_rows(MAX_ROWS, np.random.RandomState(0)) is None
+    index = enough_rows(3 * MAX_ROWS, np.random.RandomState(0))
+    assert index.shape == (MAX_ROWS,)
+    assert len(index.unique()) == MAX_ROWS
+    assert 0 <= int(index.min()) < int(index.max()) < 3 * MAX_ROWS
+    assert float(index.double().mean()) == pytest.approx(1.5 * MAX_ROWS, rel=0.02)
