@@ -307,12 +307,15 @@ class Interactions:
         return out * self._per_scope()
 
     def per_player(self) -> NDArray[np.float64]:
-        """Each term shared evenly among its players, (n,); several scopes are averaged.
+        """Each term shared among its players, by their weights or else evenly, (n,); scopes are averaged.
 
         For AND and OR terms this is the Shapley value of what they add up to.
         """
         orders = self.orders
-        share = np.repeat(self.scores / np.maximum(orders, 1), orders)
+        weights = np.ones(len(self.members)) if self.weights is None else self.weights
+        owner = np.repeat(np.arange(len(self)), orders)
+        sums = np.bincount(owner, weights, minlength=len(self))
+        share = self.scores[owner] * weights / np.where(sums == 0, 1.0, sums)[owner]
         total = np.bincount(self.members, share, minlength=len(self.players)).astype(np.float64)
         return total * self._per_scope()
 

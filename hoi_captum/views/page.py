@@ -132,6 +132,7 @@ def render_page(
         ),
         image=image_uri(layout) if isinstance(layout, ImageLayout) else "",
         pixelated=isinstance(layout, ImageLayout) and max(layout.mask.shape) <= 128,
+        weighted=interactions.weights is not None,
         shapley=set(np.unique(interactions.kinds).tolist()) <= {"and", "or"},
         scope_note=scope_note,
         unit=unit_of(interactions),

@@ -419,3 +419,20 @@ def test_a_scope_that_lost_its_terms_still_counts_in_the_average():
     one = table.where(scope="model:0")
     assert one.per_player()[0] == 4.0
     assert one.base == {"model:0": 0.5}
+
+
+def test_a_term_is_shared_by_its_members_weights():
+    source = Provenance("test")
+    terms = [Term((0, 2), "corex", None, 3.0, (2.0, 1.0)), Term((1,), "corex", None, -1.0, (0.0,))]
+    table = Interactions.from_terms("abc", terms, provenance=source)
+    np.testing.assert_allclose(table.per_player(), [2.0, 0.0, 1.0])
+    even = Interactions.from_terms("abc", [Term((0, 2), "and", None, 3.0)], provenance=source)
+    np.testing.assert_allclose(even.per_player(), [1.5, 0.0, 1.5])
+
+
+def test_the_members_of_a_term_are_named_strongest_first():
+    term = Term((0, 1, 2), "corex", None, 1.0, (0.1, 0.9, 0.5))
+    table = Interactions.from_terms("abc", [term], provenance=Provenance("test"))
+    assert term.ranked == (1, 2, 0)
+    assert table.label(table[0]) == "b · c · a"
+    assert Term((0, 2), "and", None, 1.0).ranked == (0, 2)

@@ -86,7 +86,7 @@ class LayerLocalCorEx(LayerRegions):
     name: ClassVar[str] = "layer-local-corex"
     kinds: ClassVar[tuple[str, ...]] = ("corex",)
     orders: ClassVar[tuple[int, int | None]] = (1, None)
-    summary: ClassVar[str] = "Groups of neurons that share information, per region of the data"
+    summary: ClassVar[str] = "groups of neurons that share information, per region of the data"
     unit: ClassVar[str] = "nats"
 
     # ---------------------------------------------------------------- Captum's verb, and ours
