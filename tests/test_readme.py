@@ -24,7 +24,10 @@ def test_there_is_a_script_for_each_family():
         assert len([line for line in script.splitlines() if line.strip()]) <= 13
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=["bert", "llama", "resnet", "neurons", "ablation", "corex", "measures"])
+IDS = ["bert", "llama", "resnet", "neurons", "ablation", "corex", "measures"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=IDS)
 def test_scripts_run(script, tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning:hoi_captum", "-c", script],
