@@ -7,8 +7,9 @@ Ablation: for every factor that is tied to one class its top neurons are silence
 this class are compared with the others.
 
 The paper trains on 50,000 digits. Here half of the 5,000 are held out, and the other half is distorted ten
-times over (turned, scaled, moved); every network is trained for 24 epochs, some 20,000 steps. With few digits,
-or where each network stops by its own validation loss, training ends before dropout has shaped the layers.
+times over (turned, scaled, moved); every network is trained for 24 epochs, some 20,000 steps. With few
+digits, or where each network stops by its own validation loss, training ends before dropout has shaped the
+layers.
 """
 
 from __future__ import annotations
