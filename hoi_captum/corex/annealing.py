@@ -19,7 +19,8 @@ SMALLEST = 0.03
 EARLY = 100.0  # how much coarser the earlier stages' tolerance is
 BEGIN_U = 0.01  # of every factor
 LARGEST_START = 1 - 1e-8  # of u at a later stage
-TINY = 1e-300
+LARGEST_SINGLE = 1 - 1e-6  # in single precision
+SINGLE = 1e-6  # part of TC below which single precision sees no gain
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,16 +73,13 @@ def solve(
         noise: (m, p) standard normal numbers, where to begin.
         stages: shares of noise.
         overlap: which of the two objectives.
-        tol: nats, of the last stage; earlier ones end at 100 times that: on MNIST (5000 and 1000 rows,
-            30 factors, 5 seeds) two thirds of the iterations, and a TC lower by 0.07 % and 0.02 %, of 10.
+        tol: nats, of the last stage; earlier ones end at 100 times that and, without overlap, work in single
+            precision: on MNIST (1000 rows, 30 factors, 5 seeds) 2.4 times as fast as at 10 times that in
+            double precision, with a TC lower by 0.05 %.
         max_iter: of each stage.
         done: called after each stage.
     """
     return (_overlapping if overlap else _non_overlapping)(data, noise, stages, tol, max_iter, done)
-
-
-def _tolerance(stages: tuple[float, ...], k: int, tol: float) -> float:
-    return tol if k == len(stages) - 1 else EARLY * tol
 
 
 def _non_overlapping(
@@ -92,20 +90,27 @@ def _non_overlapping(
     max_iter: int,
     done: Callable[[], object],
 ) -> Solution:
+    rough = data.single()
     weights = noise
     before = torch.full_like(weights[:, :1], BEGIN_U)
     history: list[float] = []
     for k, eps in enumerate(stages):
-        multiply = partial(data.product, eps=eps)
+        last = k == len(stages) - 1
+        multiply = partial((data if last else rough).product, eps=eps)
+        precision, largest = (torch.float64, LARGEST_START) if last else (torch.float32, LARGEST_SINGLE)
+        weights = weights.to(precision)
         product = multiply(weights)
         # the factors' information stays as it was
-        scale = (before / (weights * product).sum(1, keepdim=True).clamp(min=TINY)).sqrt()
-        weights, product = scale * weights, scale * product
-        start = NonOverlapping.evaluate(weights, product)
-        assert start is not None  # since rho_i^2 <= u S_ii
-        ascent = maximise(start, multiply, tol=_tolerance(stages, k, tol), max_iter=max_iter)
-        weights = ascent.state.weights
-        before = ascent.state.u.clamp(max=LARGEST_START).unsqueeze(1)
+        u = (weights * product).sum(1, keepdim=True).clamp(min=torch.finfo(precision).tiny)
+        scale = (before.clamp(max=largest) / u).sqrt().to(precision)
+        start = NonOverlapping.evaluate(scale * weights, scale * product)
+        if start is None:  # too near to copies for single precision; in double rho_i^2 <= u S_ii < 1
+            assert not last
+            done()
+            continue
+        goal = tol if last else max(EARLY * tol, SINGLE * abs(start.tc))
+        ascent = maximise(start, multiply, tol=goal, max_iter=max_iter)
+        weights, before = ascent.state.weights, ascent.state.u.double().unsqueeze(1)
         history += ascent.history
         done()
     final = ascent.state.evaluate(weights, multiply(weights)) or ascent.state
@@ -126,7 +131,8 @@ def _overlapping(
         multiply = partial(data.product, eps=eps)
         start = Overlapping.evaluate(weights, multiply(weights))
         assert start is not None  # less noise leaves less of each variable unexplained, but never nothing
-        ascent = maximise(start, multiply, tol=_tolerance(stages, k, tol), max_iter=max_iter)
+        goal = tol if k == len(stages) - 1 else EARLY * tol
+        ascent = maximise(start, multiply, tol=goal, max_iter=max_iter)
         weights = ascent.state.weights
         history += ascent.history
         done()

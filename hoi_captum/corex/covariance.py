@@ -32,6 +32,14 @@ class Covariance:
             plain = (weights @ self.rows.T) @ self.rows / self.n_rows
         return plain.mul_(1 - eps**2).add_(weights, alpha=eps**2)
 
+    def single(self) -> Covariance:
+        """The same in single precision."""
+        return Covariance(
+            self.n_rows,
+            None if self.matrix is None else self.matrix.float(),
+            None if self.rows is None else self.rows.float(),
+        )
+
     def diagonal(self) -> Tensor:
         """Second moments of the columns, (p,)."""
         if self.matrix is not None:

@@ -83,7 +83,7 @@ class NonOverlapping:
         mixed = correlations @ ratio
         s = (product * ratio).sum(0)
         q = (ratio * mixed).sum(0) - s.square()
-        tc = float(s.log1p().sum() - 0.5 * q.log1p().sum() + 0.5 * (-u).log1p().sum())
+        tc = float((s.double().log1p() - 0.5 * q.double().log1p()).sum() + 0.5 * (-u.double()).log1p().sum())
         if not math.isfinite(tc):
             return None
         return cls(weights, product, tc, u, inverse, ratio, mixed, s, q)
@@ -104,7 +104,7 @@ class NonOverlapping:
 
     def longest_step(self, d: Tensor, ds: Tensor) -> float:
         """Each u_j keeps a share of its distance to 1."""
-        linear, square = (self.product * d).sum(1), (d * ds).sum(1).clamp(min=1e-300)
+        linear, square = (self.product * d).sum(1), (d * ds).sum(1).clamp(min=torch.finfo(d.dtype).tiny)
         room = (1 - STAY) * (1 - self.u)
         return float(((linear.square() + square * room).sqrt() - linear).div(square).min())
 
