@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification, LlamaConfig, LlamaForCausalLM
 from transformers.modeling_outputs import BaseModelOutput
 
-from hoi_captum.core.layers import read_layer, tapped, tensors_in, with_tensors
+from hoi_captum.core.layers import _gathered, read_layer, tapped, tensors_in, with_tensors
 from hoi_captum.errors import InputError
 
 H, T, B = 8, 5, 2
@@ -309,3 +309,24 @@ def test_a_named_tuple_flows_on_as_one():
         out = inner(torch.zeros(1))
     assert out.first.item() == 1
     assert out.second is None
+
+
+def test_rows_of_replicas_are_put_together_in_the_order_of_the_devices():
+    first, second = torch.device("cuda", 0), torch.device("cuda", 1)  # only their numbers count here
+    seen = {second: (torch.zeros(2, 3),), first: (torch.ones(1, 3),)}
+    (together,) = _gathered(seen, [0, 1])
+    assert together.tolist() == [[1, 1, 1], [0, 0, 0], [0, 0, 0]]
+    (reversed_,) = _gathered(seen, [1, 0])
+    assert reversed_[0].tolist() == [0, 0, 0]
+    for ids in (None, [0]):
+        with pytest.raises(InputError, match="device_ids"):
+            _gathered(seen, ids)
+
+
+def test_the_output_is_read_with_the_layer():
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    x = torch.randn(4, 2)
+    reading = read_layer(net, net[0], (x,))
+    assert torch.equal(reading.output, net(x))
+    assert torch.equal(reading.tensors[0], net[0](x))
+    assert not reading.output.requires_grad

@@ -53,3 +53,21 @@ def test_lists_that_are_no_targets_are_noticed_on_use(target):
 def test_booleans_do_not_choose_columns_as_a_mask_would(target):
     with pytest.raises(TargetError, match="booleans"):
         Target(target, 3).select(torch.zeros(3, 3), ROWS)
+
+
+@pytest.mark.parametrize(
+    ("target", "classes"),
+    [
+        (2, 2),
+        (torch.tensor(2), 2),
+        ((2,), 2),
+        ([1, 0, 2], [1, 0, 2]),
+        (torch.tensor([1, 0, 2]), [1, 0, 2]),
+        (None, None),
+        ((0, 1), None),
+        ([(0, 1)] * 3, None),
+        ((slice(0, 1),), None),
+    ],
+)
+def test_the_class_that_a_target_names(target, classes):
+    assert Target(target, 3).classes == classes
