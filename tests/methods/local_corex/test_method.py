@@ -458,3 +458,39 @@ def test_a_region_too_small_for_factors_says_nothing_and_says_so(net, data):
     assert len(tables[1]) > 0
     with pytest.raises(InputError, match=r"cluster to be one of \[0\], got 1"):
         method.class_association(1)
+
+
+# ---------------------------------------------------------------- HuggingFace models as they are
+@pytest.mark.parametrize("pooling", ["mean", "last"])
+def test_padding_is_no_part_of_a_text(pooling):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=30, hidden_size=8, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2
+    )
+    model = transformers.LlamaForCausalLM(config).eval()
+    layer = model.model.layers[0]
+    g = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, 30, (60, 5), generator=g)
+    lengths = torch.randint(1, 6, (60,), generator=g)
+    mask = (torch.arange(5) < lengths.unsqueeze(1)).long()
+
+    def logits(ids, mask):  # the last token's, for each row
+        return model(input_ids=ids, attention_mask=mask).logits[torch.arange(len(ids)), mask.sum(1) - 1]
+
+    options = {
+        "n_factors": 2,
+        "n_clusters": 1,
+        "embedder": None,
+        "pooling": pooling,
+        "include_logits": [3, 7],
+    }
+    method = LayerLocalCorEx(logits, layer, **options).fit(ids, additional_forward_args=mask)
+    # the same texts, one at a time and never padded
+    alone = LayerLocalCorEx(lambda ids: model(input_ids=ids).logits[:, -1], layer, **options).fit(
+        [row[: int(n)].unsqueeze(0) for row, n in zip(ids, lengths, strict=True)]
+    )
+    np.testing.assert_allclose(method.means_, alone.means_, atol=1e-5)
+    np.testing.assert_allclose(method.local_.models_[0].mi_, alone.local_.models_[0].mi_, atol=1e-3)
+    shown = method.attribute(ids[:3], target=3, additional_forward_args=mask[:3])
+    assert shown.shape == (3, 5, 8)
