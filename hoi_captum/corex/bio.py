@@ -87,7 +87,8 @@ class BioCorEx(CorEx):
         n_repeats (int, optional): random starts, of which the best by total correlation is kept. Default: 1
         max_iter (int, optional): most iterations of a start. Default: 100
         tol (float, optional): the total correlation has settled when its means over the last 5 and the
-            5 iterations before differ by less, in nats. Default: 1e-5
+            5 iterations before differ by less, in nats. The weights depend on counts of rows, so that it may
+            also go round between a few states, which ends at ``max_iter``. Default: 1e-5
         missing_values (float, optional): what stands for a missing value; None if nothing may be missing.
             Missing values are left out, not filled. Default: NaN
         random_state (int, RandomState or None, optional): of starts, weights and shuffles. Default: None
@@ -95,7 +96,8 @@ class BioCorEx(CorEx):
 
     Attributes:
         mi_, tcs_, tc_, factor_mi_, labels_, n_iter_, tc_history_, n_features_in_, feature_names_in_:
-            as for every :class:`~hoi_captum.corex.base.CorEx`; ``tc_`` is the sum of ``tcs_``.
+            as for every :class:`~hoi_captum.corex.base.CorEx`; ``tc_`` is the sum of ``tcs_``, and the factor
+            of a variable is that of the largest ``alpha_`` among those with mutual information.
         alpha_: weight of each variable in each factor, (n_factors, n_features).
         log_prior_: log p(y_j = k), (n_factors, n_states).
         mean_, scale_: what was subtracted from the columns, and what they were divided by, (n_features,).
