@@ -111,7 +111,7 @@ def linear_speed() -> str:
 
 
 MEMORY = """
-import resource, sys
+import resource
 import numpy as np
 from hoi_captum.corex import LinearCorEx
 n, p = 50_000, 2_048
