@@ -20,13 +20,13 @@ from hoi_captum.core.options import check_count
 from hoi_captum.core.progress import progress_bar
 from hoi_captum.core.state import preserved_rng
 from hoi_captum.corex.base import CorEx, UnfittedError
+from hoi_captum.corex.embedding import PhateEmbedding, principal_coordinates
 from hoi_captum.corex.factors import informational_correlation, member_threshold, noise_floor
 from hoi_captum.corex.partition import (
     PHATE,
     Rows,
     embed,
     partition_rows,
-    quiet_phate,
     seed_of,
     seeded,
 )
@@ -168,7 +168,6 @@ def advise_clusters(
     labels, silhouette, inertia = [], [], []
     with preserved_rng(), progress_bar("clusters", len(tried) + 1, "fit", verbose) as bar:
         points, fitted = embed(rows, embedder=embedder, n_components=n_components, seed=seed, n_jobs=n_jobs)
-        flat = _map_of(rows, points, fitted, embedder, seed, n_jobs)
         bar.update()
         for k in tried:
             means = KMeans(k, n_init=10, random_state=seed).fit(points)
@@ -186,32 +185,19 @@ def advise_clusters(
         inertia=np.array(inertia),
         smallest=smallest,
         labels=np.stack(labels),
-        points=flat,
+        points=_map_of(points, fitted),
         min_rows=min_rows,
         suggested=None if np.isnan(scores).all() else tried[int(np.nanargmax(scores))],
     )
 
 
-def _map_of(
-    rows: Rows, points: NDArray[np.float64], fitted: Any, embedder: Any, seed: int, n_jobs: int | None
-) -> NDArray[np.float64]:
+def _map_of(points: NDArray[np.float64], fitted: Any) -> NDArray[np.float64]:
     """Two dimensions: PHATE's own, else the principal plane of the embedding."""
-    if isinstance(embedder, str) and points.shape[1] != 2:
-        return _again(fitted, rows, 2)
-    centred = points - points.mean(0)
-    if centred.shape[1] <= 2:
-        return np.hstack([centred, np.zeros((len(rows), 2 - centred.shape[1]))])
-    axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
-    flat: NDArray[np.float64] = centred @ axes.T
-    return flat
-
-
-def _again(phate: Any, rows: Rows, dimensions: int) -> NDArray[np.float64]:
-    """The embedding of a fitted PHATE in another number of dimensions; only its last step is repeated."""
-    with quiet_phate():
-        phate.set_params(n_components=dimensions)
-        points: NDArray[np.float64] = np.asarray(phate.transform(rows), dtype=np.float64)
-    return points
+    if isinstance(fitted, PhateEmbedding):
+        flat: NDArray[np.float64] = fitted.laid_out(2)
+        return flat
+    d = min(2, *points.shape)
+    return np.hstack([principal_coordinates(points, d), np.zeros((len(points), 2 - d))])
 
 
 def _sample(n: int, seed: int) -> NDArray[np.int64]:
@@ -223,7 +209,7 @@ def _sample(n: int, seed: int) -> NDArray[np.int64]:
 def advise_dimensions(
     partition_data: Any,
     *,
-    dimensions: Sequence[int] = (2, 3, 5, 10, 15),
+    dimensions: Sequence[int] = (1, 2, 3, 5, 8, 10, 12, 15),
     embedder: Any = PHATE,
     n_neighbors: int = 10,
     n_jobs: int | None = None,
@@ -236,7 +222,7 @@ def advise_dimensions(
 
     Args:
         partition_data: (n, ...) what the clusters are made of.
-        dimensions: to try. Default: 2, 3, 5, 10 and 15, as far as rows allow
+        dimensions: to try. Default: 1, 2, 3, 5, 8, 10, 12 and 15, as far as rows allow
         embedder: "phate", or a transformer with an option ``n_components``. Default: "phate"
         n_neighbors: neighbours of a row. Default: 10
         n_jobs, random_state, verbose: as for :class:`hoi_captum.corex.LocalCorEx`.
@@ -259,13 +245,14 @@ def advise_dimensions(
         raise InputError(f"expected dimensions that {rows.shape} data can have, got {list(dimensions)}")
     measured = _sample(len(rows), seed)
     near = _neighbours(rows, measured, n_neighbors)
-    kept, points, fitted = [], np.zeros((len(rows), 1)), None
+    kept, points = [], np.zeros((len(rows), 0))
     with preserved_rng(), progress_bar("dimensions", len(tried), "embedding", verbose) as bar:
+        phate: Any = None
         for d in tried:
-            if fitted is not None:
-                points = _again(fitted, rows, d)
+            if phate is not None:
+                points = phate.laid_out(d)
             elif isinstance(embedder, str):
-                points, fitted = embed(rows, embedder=embedder, n_components=d, seed=seed, n_jobs=n_jobs)
+                points, phate = embed(rows, embedder=embedder, n_components=d, seed=seed, n_jobs=n_jobs)
             else:
                 narrow = seeded(embedder, seed).set_params(n_components=d)
                 points, _ = embed(rows, embedder=narrow, n_components=d, seed=seed)

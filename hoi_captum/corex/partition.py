@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +15,11 @@ from sklearn.utils import check_array, check_random_state
 from torch import Tensor
 
 from hoi_captum.core.options import check_count
+from hoi_captum.corex.embedding import PhateEmbedding, quiet_phate
 from hoi_captum.errors import DataWarning, InputError, OptionError
 
 Rows = NDArray[np.floating[Any]]
 PHATE = "phate"
-_KNN = 5  # PHATE's default
-_LANDMARKS = 1000  # at 5,000 rows a third of the time of PHATE's 2,000, and clusters at least as good
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +116,7 @@ def embed(
     if embedder is None:
         return np.asarray(rows, dtype=np.float64), None
     if isinstance(embedder, str) and embedder == PHATE:
-        fitted = _phate(rows, n_components, seed, n_jobs)
+        fitted: Any = PhateEmbedding(n_components, n_jobs=n_jobs, random_state=seed)
     elif _can(embedder, "fit_transform"):
         fitted = seeded(embedder, seed)
     else:
@@ -143,18 +139,6 @@ def embed_new(rows: Rows, embedder: Any) -> NDArray[np.float64]:
     return _finite(points, len(rows))
 
 
-def restored_phate(rows: Rows, points: NDArray[np.float64], seed: int) -> Any:
-    """A PHATE that places new rows as the one did whose embedding of the rows (or landmarks) is given.
-
-    Its graph is made again from the rows, by the same seed; that is a small part of its work.
-    """
-    fitted = _phate(rows, points.shape[1], seed, None)
-    with quiet_phate():
-        fitted.fit(rows)
-    fitted.embedding = points
-    return fitted
-
-
 def _finite(points: NDArray[np.float64], n: int) -> NDArray[np.float64]:
     if points.ndim != 2 or len(points) != n or not np.isfinite(points).all():
         raise InputError(
@@ -162,56 +146,6 @@ def _finite(points: NDArray[np.float64], n: int) -> NDArray[np.float64]:
             f"{int((~np.isfinite(points)).sum())} values that are not finite; pass another embedder"
         )
     return points
-
-
-def _phate(rows: Rows, n_components: int, seed: int, n_jobs: int | None) -> Any:
-    """PHATE for so many rows: fewer components than asked for where there are few rows."""
-    n = len(rows)
-    if n < _KNN + 2:
-        raise InputError(
-            f"expected at least {_KNN + 2} rows for PHATE, got {n}; pass embedder=None or cluster_labels"
-        )
-    if n_components > n - 1:
-        warnings.warn(
-            f"{n} rows have a PHATE embedding of at most {n - 1} dimensions, not {n_components}; "
-            f"{n - 1} are used",
-            DataWarning,
-            stacklevel=5,
-        )
-    with quiet_phate():
-        import phate
-
-        return phate.PHATE(
-            n_components=min(n_components, n - 1),
-            knn=_KNN,
-            n_landmark=_LANDMARKS,
-            n_jobs=1 if n_jobs is None else n_jobs,
-            random_state=seed,
-            verbose=0,
-        )
-
-
-@contextmanager
-def quiet_phate() -> Iterator[None]:
-    """No messages and warnings of PHATE, whose loggers and filters are as before afterwards.
-
-    It reports its steps on stdout, duplicates and tiny gaps as numpy warnings, and an import of it changes
-    the filters of warnings.
-    """
-    names = ("graphtools", "phate")
-    loggers = [logging.getLogger(name) for name in names]
-    states = [(log.level, log.disabled) for log in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        warnings.filterwarnings("ignore", message="Cannot set knn", category=UserWarning)
-        for log in loggers:
-            log.disabled = True
-        try:
-            yield
-        finally:
-            for log, (level, disabled) in zip(loggers, states, strict=True):
-                log.setLevel(level)
-                log.disabled = disabled
 
 
 def _can(estimator: Any, verb: str) -> bool:

@@ -14,8 +14,9 @@ from sklearn.base import BaseEstimator
 
 from hoi_captum.core.files import read_safetensors, write_safetensors
 from hoi_captum.corex.bio import BioCorEx
+from hoi_captum.corex.embedding import PhateEmbedding
 from hoi_captum.corex.linear import LinearCorEx
-from hoi_captum.corex.partition import PHATE, restored_phate
+from hoi_captum.corex.partition import PHATE
 from hoi_captum.errors import FileError
 
 FORMAT = "hoi_captum.local_corex/1"
@@ -49,7 +50,7 @@ def pack_local(local: Any) -> tuple[Arrays, str]:
         )
     arrays: Arrays = {}
     if placed:
-        arrays["phate"] = np.asarray(local.embedder_.embedding)
+        arrays["phate"] = local.embedder_.landmarks_
     learned = {k: v for k, v in _learned(local).items() if k not in ("models_", "embedder_")}
     content = {
         "params": _params(local),
@@ -85,7 +86,8 @@ def unpack_local(cls: type[Local], arrays: Arrays, packed: str) -> Local:
     local.models_ = tuple(None if m is None else _model(m, arrays) for m in content["models"])
     local.embedder_ = None
     if "phate" in arrays:
-        local.embedder_ = restored_phate(local.partition_data_, arrays["phate"], local._seed_used)
+        placed = PhateEmbedding(arrays["phate"].shape[1], random_state=local._seed_used)
+        local.embedder_ = placed.restore(local.partition_data_, arrays["phate"])
     return local  # type: ignore[no-any-return]
 
 

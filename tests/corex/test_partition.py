@@ -21,7 +21,6 @@ from hoi_captum.corex.partition import (
     embed_new,
     make_partition,
     partition_rows,
-    restored_phate,
     seed_of,
     seeded,
 )
@@ -65,7 +64,9 @@ def test_the_same_seed_gives_the_same_clusters_and_another_may_not():
     first, second = (make_partition(rows, **OPTIONS) for _ in range(2))
     np.testing.assert_array_equal(first.labels, second.labels)
     np.testing.assert_array_equal(first.embedding, second.embedding)
-    assert not np.array_equal(make_partition(rows, **OPTIONS | {"seed": 1}).embedding, first.embedding)
+    k_means = OPTIONS | {"embedder": None, "n_clusters": 20}
+    other = make_partition(rows, **k_means | {"seed": 1}).labels
+    assert not np.array_equal(make_partition(rows, **k_means).labels, other)
 
 
 def test_embedders_and_clusterers_are_cloned():
@@ -146,7 +147,7 @@ assert warnings.filters == before, set(warnings.filters) - set(before)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_new_rows_are_placed_beside_their_like_also_by_a_restored_phate():
+def test_new_rows_are_placed_beside_their_like():
     rows, _ = groups()
     points, fitted = embed(rows, embedder="phate", n_components=3, seed=0)
     fresh, _ = groups(rows=5, seed=1)
@@ -155,8 +156,6 @@ def test_new_rows_are_placed_beside_their_like_also_by_a_restored_phate():
     nearest_here = np.linalg.norm(rows[None] - fresh[:, None], axis=-1).argmin(1)
     gap = np.linalg.norm(rows[nearest_there] - rows[nearest_here], axis=1)
     assert gap.max() < 8  # of the same group: the groups are 17 apart
-    again = restored_phate(rows, np.asarray(fitted.embedding), 0)
-    np.testing.assert_allclose(embed_new(fresh, again), placed, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("bad", [3, "umap", KMeans, object()])
