@@ -33,6 +33,7 @@ benchmarks: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.transforms
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.and_or_paper
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.corex_speed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.corex_embedding
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.corex_ablation
 
 # a virtual environment of its own, made anew when the requirements change

@@ -43,7 +43,7 @@ class LocalCorEx(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     Args:
         estimator: LinearCorEx or BioCorEx; cloned for each cluster. Default: None (LinearCorEx())
         n_clusters: of k-means; not used with a ``clusterer``. Default: 10
-        embedder: "phate" (:class:`~hoi_captum.corex.embedding.PhateEmbedding`), any scikit-learn transformer
+        embedder: "phate" (:class:`~hoi_captum.corex.PhateEmbedding`), any scikit-learn transformer
             (cloned; ``phate.PHATE`` is one), or None: cluster the rows as they are. Default: "phate"
         clusterer: any scikit-learn clusterer (cloned); rows that it labels -1 belong to no cluster. Default:
             None (k-means, the best of ten starts)
