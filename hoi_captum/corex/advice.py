@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
@@ -20,7 +21,7 @@ from hoi_captum.core.options import check_count
 from hoi_captum.core.progress import progress_bar
 from hoi_captum.core.state import preserved_rng
 from hoi_captum.corex.base import CorEx, UnfittedError
-from hoi_captum.corex.embedding import PhateEmbedding, principal_coordinates
+from hoi_captum.corex.embedding import PhateEmbedding
 from hoi_captum.corex.factors import informational_correlation, member_threshold, noise_floor
 from hoi_captum.corex.partition import (
     PHATE,
@@ -197,7 +198,7 @@ def _map_of(points: NDArray[np.float64], fitted: Any) -> NDArray[np.float64]:
         flat: NDArray[np.float64] = fitted.laid_out(2)
         return flat
     d = min(2, *points.shape)
-    return np.hstack([principal_coordinates(points, d), np.zeros((len(points), 2 - d))])
+    return np.hstack([PCA(d, svd_solver="full").fit_transform(points), np.zeros((len(points), 2 - d))])
 
 
 def _sample(n: int, seed: int) -> NDArray[np.int64]:

@@ -10,8 +10,9 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.decomposition import PCA
+from sklearn.manifold import smacof
 from sklearn.metrics import euclidean_distances
 
 from hoi_captum.core.options import check_count
@@ -21,15 +22,15 @@ Array = NDArray[np.float64]
 _LOGGERS = ("graphtools", "phate")
 _LONGEST = 100  # diffusion steps tried
 _FLOOR = 1e-7  # of probabilities, before their logarithm
-_GAIN, _LITTLE, _MOST_STEPS = 1e-4, 1e-4, 300  # of the metric scaling
+_TOLERANCE = 1e-5  # of the metric scaling: relative gain of a step that ends it
 
 
 class PhateEmbedding(TransformerMixin, BaseEstimator):
     """PHATE coordinates (Moon et al. 2019), also of new rows.
 
     Graph, diffusion time and potential are those of the ``phate`` package. Its last step, metric scaling of
-    the potentials' distances, is done by majorisation (SMACOF, de Leeuw 1977) from the classical solution
-    instead of stochastic gradients: no more stress, in a fraction of the time.
+    the potentials' distances, is scikit-learn's SMACOF (de Leeuw 1977) from the classical solution instead of
+    stochastic gradients: no more stress, in a fraction of the time.
 
     Args:
         n_components: dimensions; fewer where rows are few. Default: 10
@@ -143,42 +144,18 @@ class PhateEmbedding(TransformerMixin, BaseEstimator):
 def metric_coordinates(points: Array, d: int) -> Array:
     """Places (n, d) whose distances are as near to those of the points (n, p) as can be found.
 
-    Least squares (raw stress), by majorisation from the principal coordinates: each step is exact and lowers
-    the stress. It ends when a step gains less than a ten-thousandth of it, or when it is below 1e-4 of the
-    sum of the squared distances.
+    Least squares (raw stress) by SMACOF, from the principal coordinates, which are nearly there.
     """
-    places = principal_coordinates(points, d)
-    wanted = euclidean_distances(points)
-    total = float((wanted**2).sum())
-    last = np.inf
-    for _ in range(_MOST_STEPS):
-        found = euclidean_distances(places)
-        stress = float(((found - wanted) ** 2).sum())
-        if stress < _LITTLE * total or last - stress < _GAIN * stress:
-            break
-        last = stress
-        # two landmarks at one place have no direction to part in
-        ratios = np.divide(wanted, found, out=np.zeros_like(wanted), where=found > 0)
-        places = (ratios.sum(1, keepdims=True) * places - ratios @ places) / len(places)
-    return places
-
-
-def principal_coordinates(points: Array, d: int) -> Array:
-    """Points (n, p) along their d leading principal axes, each towards its largest coordinate: (n, d).
-
-    The Euclidean distances between the points are kept as well as d dimensions can (classical scaling).
-    """
-    centred = points - points.mean(0)
-    n, p = centred.shape
-    coordinates: Array
-    if n <= p:
-        values, vectors = eigh(centred @ centred.T, subset_by_index=[n - d, n - 1])
-        coordinates = (vectors * np.sqrt(np.maximum(values, 0.0)))[:, ::-1]
-    else:
-        _, axes = eigh(centred.T @ centred, subset_by_index=[p - d, p - 1])
-        coordinates = (centred @ axes)[:, ::-1]
-    far = coordinates[np.abs(coordinates).argmax(0), np.arange(d)]
-    return np.ascontiguousarray(coordinates * np.where(far < 0, -1.0, 1.0))
+    start = PCA(d, svd_solver="full").fit_transform(points)
+    places, _ = smacof(
+        euclidean_distances(points),
+        n_components=d,
+        init=start,
+        n_init=1,
+        eps=_TOLERANCE,
+        normalized_stress=False,
+    )
+    return np.asarray(places, dtype=np.float64)
 
 
 def _has_landmarks(graph: Any) -> bool:
