@@ -137,7 +137,8 @@ def total_correlations(model: Perceptron, data: Digits, labels: NDArray[np.int64
     sums = []
     for layer in range(1, depth + 1):
         method = LayerLocalCorEx(model, model.activation(layer)).fit(data.x, cluster_labels=labels)
-        sums.append(np.mean([m.tcs_[:FIRST_FACTORS].sum() for m in method.local_.models_]))
+        models = [m for m in method.local_.models_ if m is not None]
+        sums.append(np.mean([m.tcs_[:FIRST_FACTORS].sum() for m in models]))
     return [float(s) for s in sums]
 
 

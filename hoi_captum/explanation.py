@@ -170,6 +170,7 @@ class Explanation:
                             "scope": t.scope,
                             "score": t.score,
                         }
+                        | ({} if t.weights is None else {"weights": t.weights})
                         for t in table.top(len(table))
                     ],
                     "provenance": json.loads(source.to_json()),

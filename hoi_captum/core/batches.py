@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hoi_captum.core.example import Example, as_tensors
+from hoi_captum.core.options import check_count
 from hoi_captum.errors import InputError
 
 DEFAULT_BATCH = 64
@@ -58,7 +59,7 @@ def batches(
     Raises:
         InputError: data of another kind, or labels that do not match.
     """
-    size = DEFAULT_BATCH if batch_size is None else batch_size
+    size = DEFAULT_BATCH if batch_size is None else check_count("internal_batch_size", batch_size)
     shared = _as_additional(additional_forward_args)
     if isinstance(data, Example):
         data = [data]

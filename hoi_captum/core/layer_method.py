@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -17,7 +17,7 @@ from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.layers import read_layer
 from hoi_captum.core.pooling import Pooling
 from hoi_captum.core.progress import progress_bar
-from hoi_captum.errors import InputError
+from hoi_captum.errors import InputError, ModelOutputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +28,7 @@ class LayerRows:
         arguments: the forward function and its inputs.
         neurons: (rows, neurons), pooled, float32 or float64.
         shapes: of the layer's tensors.
+        calls: how often the layer ran; its last run is read.
         output: what the forward function gave.
         labels: (rows,), where the data had them.
     """
@@ -35,6 +36,7 @@ class LayerRows:
     arguments: Arguments
     neurons: Tensor
     shapes: tuple[torch.Size, ...]
+    calls: int
     output: Any
     labels: Tensor | None = None
 
@@ -99,6 +101,7 @@ class LayerMethod(LayerAttribution):
 
         Raises:
             InputError: a layer that does not run, or arguments that do not fit.
+            ModelOutputError: activations that are not finite.
         """
         arguments = Arguments(forward_func, inputs, None, target, additional_forward_args)
         rows = torch.arange(arguments.n_examples)
@@ -115,7 +118,12 @@ class LayerMethod(LayerAttribution):
                 f"expected one row of the layer for each of {len(rows)} inputs, got {len(neurons)}: "
                 f"{type(self.layer).__name__} does not keep the rows apart"
             )
-        return LayerRows(arguments, neurons, tuple(t.shape for t in reading.tensors), reading.output)
+        if not bool(torch.isfinite(neurons).all()):
+            raise ModelOutputError(
+                f"expected finite activations, got NaN or infinity at the layer {type(self.layer).__name__}"
+            )
+        shapes = tuple(t.shape for t in reading.tensors)
+        return LayerRows(arguments, neurons, shapes, reading.calls, reading.output)
 
     def _stream(
         self,
@@ -154,7 +162,7 @@ class LayerMethod(LayerAttribution):
 
     def _read_batch(self, forward_func: Callable[..., Any], batch: Batch, at_input: bool) -> LayerRows:
         rows = self._read(forward_func, batch.inputs, None, batch.additional, at_input=at_input)
-        return LayerRows(rows.arguments, rows.neurons, rows.shapes, rows.output, batch.labels)
+        return replace(rows, labels=batch.labels)
 
     def _spread(self, values: Tensor, rows: LayerRows) -> Any:
         """Values of neurons in the layer's shapes: a Tensor, or a tuple where it has several."""

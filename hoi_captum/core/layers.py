@@ -8,6 +8,7 @@ else passes through untouched.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -58,7 +59,9 @@ def with_tensors(value: Any, tensors: tuple[Tensor, ...]) -> Any:
 
 
 @contextmanager
-def tapped(layer: nn.Module, hook: TensorsHook, *, at_input: bool = False) -> Iterator[None]:
+def tapped(
+    layer: nn.Module, hook: TensorsHook, *, at_input: bool = False, call: int | None = None
+) -> Iterator[None]:
     """Call ``hook`` with the tensors that leave (or enter) a layer, while the context lasts.
 
     Args:
@@ -66,18 +69,25 @@ def tapped(layer: nn.Module, hook: TensorsHook, *, at_input: bool = False) -> It
         hook: gets a tuple of tensors, the very ones that flow on (so gradients of any order can be
             taken); a returned tuple of as many tensors replaces them.
         at_input: tap what enters the layer, positional arguments first, then keyword arguments.
+        call: tap this run of a layer that runs more than once, counted from 1. Default: None (every run)
     """
+    runs: Counter[torch.device | None] = Counter()  # of each replica of a DataParallel model
+
+    def counted(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        device = tensors[0].device if tensors else None
+        runs[device] += 1
+        return hook(tensors) if call is None or runs[device] == call else None
 
     def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         positional, named = tensors_in(args), tensors_in(kwargs)
-        new = hook(positional + named)
+        new = counted(positional + named)
         if new is None:
             return None
         split = len(positional)
         return with_tensors(args, new[:split]), with_tensors(kwargs, new[split:])
 
     def after(module: nn.Module, args: Any, output: Any) -> Any:
-        new = hook(tensors_in(output))
+        new = counted(tensors_in(output))
         return None if new is None else with_tensors(output, new)
 
     if at_input:
@@ -96,10 +106,12 @@ class LayerReading(NamedTuple):
     Attributes:
         tensors: those at the layer, in order, detached.
         output: what the forward function gave.
+        calls: how often the layer ran; the tensors are those of the last run, as in Captum.
     """
 
     tensors: tuple[Tensor, ...]
     output: Any
+    calls: int = 1
 
 
 def read_layer(
@@ -113,7 +125,7 @@ def read_layer(
 ) -> LayerReading:
     """Run the model once, without gradients, and keep what flows through a layer.
 
-    Where the layer runs more than once the last call counts, as in Captum.
+    Where the layer runs more than once the last run counts, as in Captum.
 
     Args:
         forward_func, inputs, additional_forward_args: ``forward_func(*inputs, *additional_forward_args)``.
@@ -125,10 +137,13 @@ def read_layer(
         InputError: the layer did not run, or carries no tensor; several devices without ``device_ids``.
     """
     seen: dict[torch.device | None, tuple[Tensor, ...]] = {}
+    runs: Counter[torch.device | None] = Counter()
 
     # cloned, since a later in-place operation (ReLU(inplace=True)) would change what was seen
     def keep(tensors: tuple[Tensor, ...]) -> None:
-        seen[tensors[0].device if tensors else None] = tuple(t.detach().clone() for t in tensors)
+        device = tensors[0].device if tensors else None
+        seen[device] = tuple(t.detach().clone() for t in tensors)
+        runs[device] += 1
 
     with torch.no_grad(), tapped(layer, keep, at_input=at_input):
         output = forward_func(*inputs, *additional_forward_args)
@@ -141,7 +156,7 @@ def read_layer(
     if not tensors:
         side = "input" if at_input else "output"
         raise InputError(f"the {side} of the layer {type(layer).__name__} holds no tensor")
-    return LayerReading(tensors, output)
+    return LayerReading(tensors, output, max(runs.values()))
 
 
 def _gathered(

@@ -19,7 +19,7 @@ POOLINGS = ("mean", "last", "none")
 def token_mask(additional: Sequence[Any], rows: int, tokens: int) -> Tensor | None:
     """The attention mask among the additional arguments: (rows, tokens) of 0 and 1; None without one."""
     for value in additional:
-        if not isinstance(value, Tensor) or value.is_floating_point() or value.dim() != 2:
+        if not isinstance(value, Tensor) or value.dim() != 2:
             continue
         fits = value.shape[0] in (1, rows) and value.shape[1] == tokens
         # token types are 0 and 1 too, but mostly 0 throughout, as no mask is

@@ -76,7 +76,8 @@ def test_a_mask_is_told_from_other_arguments():
     assert token_mask((MASK[:1],), 3, 4).shape == (3, 4)  # one for all rows
     types = torch.zeros(3, 4, dtype=torch.long)
     assert token_mask((types, MASK), 3, 4).tolist() == MASK.bool().tolist()  # token types come first
-    for other in (MASK.float(), MASK * 7, MASK[:, :3], MASK.view(-1), types):
+    assert token_mask((MASK.float(),), 3, 4).dtype == torch.bool
+    for other in (MASK * 0.5, MASK * 7, MASK[:, :3], MASK.view(-1), types):
         assert token_mask((other,), 3, 4) is None
 
 

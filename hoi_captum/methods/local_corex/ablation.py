@@ -10,30 +10,31 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hoi_captum.core.arguments import Arguments
+from hoi_captum.core.layer_method import LayerRows
 from hoi_captum.core.layers import tapped
-from hoi_captum.errors import InputError
+from hoi_captum.errors import InputError, ModelOutputError
 from hoi_captum.methods.local_corex.class_scores import log_probabilities
 from hoi_captum.methods.local_corex.results import Ablation
 
 
 def run_masked(
-    arguments: Arguments, layer: nn.Module, masks: Sequence[Tensor], value: float, *, at_input: bool
+    rows: LayerRows, layer: nn.Module, masks: Sequence[Tensor], value: float, *, at_input: bool
 ) -> Any:
-    """The network's output with some of a layer's cells set to a value.
+    """The network's output with some of a layer's cells set to a value, in the run that was read.
 
     Args:
-        arguments: the forward function and its inputs.
+        rows: the forward function and its inputs, and what the layer gave.
         layer: any module that it runs.
         masks: like the layer's tensors, above 0 where the value goes.
         value: what is put there.
         at_input: set what enters the layer.
     """
+    arguments = rows.arguments
 
     def silence(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(t.masked_fill((m > 0).to(t.device), value) for t, m in zip(tensors, masks, strict=True))
 
-    with torch.no_grad(), tapped(layer, silence, at_input=at_input):
+    with torch.no_grad(), tapped(layer, silence, at_input=at_input, call=rows.calls):
         return arguments.output(arguments.inputs, torch.arange(arguments.n_examples))
 
 
@@ -59,6 +60,10 @@ class RegionCounts:
             InputError: labels that the output does not have.
         """
         logs = torch.stack([log_probabilities(before), log_probabilities(after)], dim=1)
+        if self._probabilities and logs.shape[2] != self._probabilities[-1].shape[2]:
+            raise ModelOutputError(
+                f"expected {self._probabilities[-1].shape[2]} classes in every batch, got {logs.shape[2]}"
+            )
         truth = logs[:, 0].argmax(1) if labels is None else labels
         if int(truth.min()) < 0 or int(truth.max()) >= logs.shape[2]:
             raise InputError(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hoi_captum.errors import InputError, ModelOutputError
+from hoi_captum.errors import DataWarning, InputError, ModelOutputError
+
+_SUM = 1e-3  # by which sums of rounded probabilities miss 1
 
 
 def scoring(forward_func: Callable[..., Any]) -> Callable[..., Any]:
@@ -21,6 +24,8 @@ def scoring(forward_func: Callable[..., Any]) -> Callable[..., Any]:
 
 def log_probabilities(output: Any, columns: tuple[int, ...] | None = None) -> Tensor:
     """Log-softmax of (rows, classes) scores, float64 on the CPU; log-probabilities stay what they are.
+
+    Rows that are not negative and sum to 1 are taken for probabilities, which is said (DataWarning).
 
     Args:
         output: logits or log-probabilities, (rows, classes).
@@ -37,5 +42,14 @@ def log_probabilities(output: Any, columns: tuple[int, ...] | None = None) -> Te
         raise ModelOutputError("expected finite logits, got NaN or infinity")
     if columns is not None and max(columns) >= output.shape[1]:
         raise InputError(f"expected classes in 0..{output.shape[1] - 1}, got {max(columns)}")
-    logs = output.detach().cpu().double().log_softmax(1)
+    scores = output.detach().cpu().double()
+    if bool((scores >= 0).all()) and bool(((scores.sum(1) - 1).abs() < _SUM).all()):
+        warnings.warn(
+            "the outputs are probabilities: their logarithms are taken, which lack those that round to 0; "
+            "give the logits instead",
+            DataWarning,
+            stacklevel=2,
+        )
+        scores = scores.clamp(min=torch.finfo(output.dtype).tiny).log()
+    logs = scores.log_softmax(1)
     return logs if columns is None else logs[:, list(columns)]

@@ -13,7 +13,7 @@ from captum.log import log_usage
 from torch import Tensor, nn
 
 from hoi_captum.core.interactions import Interactions
-from hoi_captum.core.options import check_choice
+from hoi_captum.core.options import check_choice, check_number
 from hoi_captum.core.state import preserved_state
 from hoi_captum.core.term import Term
 from hoi_captum.corex.factors import KIND, corex_table, factor_members, member_threshold
@@ -234,7 +234,7 @@ class LayerLocalCorEx(LayerRegions):
         ]
         with preserved_state(self.forward_func):
             outputs, decoded = run_shifted(
-                rows.arguments, self.layer, shifts, decoder, decoder_layer, at_input=self._at_input
+                rows, self.layer, shifts, decoder, decoder_layer, at_input=self._at_input
             )
         return Perturbation(np.asarray(strengths), outputs, decoded, along, k, factor)
 
@@ -271,6 +271,7 @@ class LayerLocalCorEx(LayerRegions):
             NotFittedError: before :meth:`fit`.
             InputError, ModelOutputError: arguments or outputs (no logits) that cannot be used.
         """
+        check_number("value", value)
         neurons = self.top_neurons(cluster, factor, n_neurons)
         chosen = torch.zeros(1, len(self.neuron_names_))
         chosen[0, list(neurons)] = 1
@@ -288,6 +289,6 @@ class LayerLocalCorEx(LayerRegions):
                 label="ablation",
             ):
                 masks = self.pooling.spread(chosen.expand(len(rows), -1), rows.shapes)
-                after = run_masked(rows.arguments, self.layer, masks, value, at_input=self._at_input)
+                after = run_masked(rows, self.layer, masks, value, at_input=self._at_input)
                 counts.add(self._clusters(rows), rows.output, after, rows.labels)
         return counts.result(neurons, cluster, factor, value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from numbers import Real
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hoi_captum.core.arguments import Arguments
+from hoi_captum.core.layer_method import LayerRows
 from hoi_captum.core.layers import LayerReading, read_layer, tapped
 from hoi_captum.core.options import check_choice
 from hoi_captum.errors import InputError, ModelOutputError, OptionError
@@ -69,7 +70,7 @@ def direction_of(model: Any, factor: int, direction: str) -> NDArray[np.float64]
 
 
 def run_shifted(
-    arguments: Arguments,
+    rows: LayerRows,
     layer: nn.Module,
     shifts: Sequence[tuple[Tensor, ...]],
     decoder: Callable[..., Tensor] | None,
@@ -80,35 +81,59 @@ def run_shifted(
     """The network's outputs, and the decoder's, for each shift of the layer.
 
     Args:
-        arguments: the forward function and its inputs.
-        layer: what is shifted.
+        rows: the forward function and its inputs, and what the layer gave.
+        layer: what is shifted, in the run that was read.
         shifts: for each strength what is added to the layer's tensors.
         decoder: a function of what ``decoder_layer`` (or, if None, the shifted layer) gives.
         at_input: shift what enters the layer.
 
     Returns:
         outputs (S, B, ...), and decoded (S, B, ...) or None.
+
+    Raises:
+        OptionError: a decoder that is none, or a layer for it that is none.
+        InputError: a layer of integers, or a decoder's layer that runs before it is shifted.
     """
-    rows = torch.arange(arguments.n_examples)
+    if decoder is not None and not callable(decoder):
+        raise OptionError(f"expected decoder to be a function of a layer, got {type(decoder).__name__}")
+    if decoder_layer is not None and not isinstance(decoder_layer, nn.Module):
+        raise OptionError(f"expected decoder_layer to be a module, got {type(decoder_layer).__name__}")
+    arguments, index = rows.arguments, torch.arange(len(rows))
+    shifted: list[bool] = []
+    behind: list[bool] = []
     outputs, decoded = [], []
     for shift in shifts:
 
         def move(tensors: tuple[Tensor, ...], shift: tuple[Tensor, ...] = shift) -> tuple[Tensor, ...]:
             if not all(t.is_floating_point() for t in tensors):
                 raise InputError(f"expected a layer of floats to move, got {tensors[0].dtype}")
+            shifted.append(True)
             return tuple(t + s.to(t) for t, s in zip(tensors, shift, strict=True))
 
-        with tapped(layer, move, at_input=at_input):
+        def note(tensors: tuple[Tensor, ...]) -> None:
+            behind.append(bool(shifted))
+
+        shifted.clear()
+        read = layer if decoder_layer is None else decoder_layer
+        with (
+            tapped(layer, move, at_input=at_input, call=rows.calls),
+            nullcontext() if decoder_layer is None else tapped(decoder_layer, note),
+        ):
             reading: LayerReading = read_layer(
-                lambda *x: arguments.output(x, rows),
-                layer if decoder_layer is None else decoder_layer,
+                lambda *x: arguments.output(x, index),
+                read,
                 arguments.inputs,
                 at_input=at_input and decoder_layer is None,
             )
-        outputs.append(_as_rows(reading.output, len(rows)))
+        if decoder_layer is not None and not behind[-1]:
+            name = type(decoder_layer).__name__
+            raise InputError(
+                f"the decoder's layer {name} runs before the layer that is moved; give one behind it"
+            )
+        outputs.append(_as_rows(reading.output, len(index)))
         if decoder is not None:
             with torch.no_grad():
-                decoded.append(_as_rows(decoder(reading.tensors[0]), len(rows)))
+                decoded.append(_as_rows(decoder(reading.tensors[0]), len(index)))
     return torch.stack(outputs), torch.stack(decoded) if decoded else None
 
 

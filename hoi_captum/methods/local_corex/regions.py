@@ -19,7 +19,7 @@ from hoi_captum.core.options import check_choice, check_count, check_number
 from hoi_captum.core.provenance import Provenance, describe_model
 from hoi_captum.core.state import preserved_state, warn_of_training_mode
 from hoi_captum.corex import LinearCorEx, LocalCorEx
-from hoi_captum.errors import DataWarning, InputError, NotFittedError, OptionError
+from hoi_captum.errors import DataWarning, InputError, ModelOutputError, NotFittedError, OptionError
 from hoi_captum.methods.local_corex.class_scores import log_probabilities, scoring
 from hoi_captum.methods.local_corex.saving import read_fitted, write_fitted
 
@@ -118,16 +118,20 @@ class LayerRegions(LayerMethod):
                     inputs.append(_flat(rows.arguments.inputs))
             shapes = rows.shapes
         activations = np.concatenate(neurons)
-        matrix = np.concatenate([activations, np.concatenate(logits)], axis=1) if logits else activations
-        self._at_input = attribute_to_layer_input
-        self.class_columns_ = self._columns(logits[0].shape[1]) if logits else ()
-        self.neuron_names_ = self.pooling.names(shapes)
+        matrix = np.concatenate([activations, _stacked(logits)], axis=1) if logits else activations
+        columns = self._columns(logits[0].shape[1]) if logits else ()
         local = self._estimator(len(matrix), show_progress)
         # log-probabilities are for CorEx alone: regions are those of the layer, or of the inputs
         space = _together(inputs) if inputs else activations
-        self.local_ = local.fit(matrix, partition_data=space, cluster_labels=cluster_labels)
-        members = [self.local_.cluster_labels_ == k for k in range(self.local_.n_clusters_)]
-        self.means_ = np.stack([activations[m].mean(0, dtype=np.float64) for m in members])
+        local.fit(matrix, partition_data=space, cluster_labels=cluster_labels)
+        # nothing before this line changed what an earlier fit had learned
+        self.local_, self._at_input = local, attribute_to_layer_input
+        self.class_columns_, self.neuron_names_ = columns, self.pooling.names(shapes)
+        members = [local.cluster_labels_ == k for k in range(local.n_clusters_)]
+        nowhere = np.full(activations.shape[1], np.nan)  # numbers of regions may be left out
+        self.means_ = np.stack(
+            [activations[m].mean(0, dtype=np.float64) if m.any() else nowhere for m in members]
+        )
         self.fit_rows_, self.fit_seconds_ = len(matrix), time.perf_counter() - started
         return self
 
@@ -193,8 +197,8 @@ class LayerRegions(LayerMethod):
     @property
     def player_names(self) -> tuple[str, ...]:
         """Names of the neurons, and of the log-probabilities where they were included."""
-        known = self.class_names or ()
-        named = (known[c] if c < len(known) else f"class {c}" for c in self.class_columns_)
+        known = self.class_names
+        named = (f"class {c}" if known is None else known[c] for c in self.class_columns_)
         return self.neuron_names_ + tuple(f"log p({name})" for name in named)
 
     def _forward(self) -> Callable[..., Any]:
@@ -218,7 +222,12 @@ class LayerRegions(LayerMethod):
         )
 
     def _columns(self, count: int) -> tuple[int, ...]:
-        return self.include_logits if isinstance(self.include_logits, tuple) else tuple(range(count))
+        columns = self.include_logits if isinstance(self.include_logits, tuple) else tuple(range(count))
+        if self.class_names is not None and max(columns) >= len(self.class_names):
+            raise OptionError(
+                f"expected class_names for the classes up to {max(columns)}, got {len(self.class_names)}"
+            )
+        return columns
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "local_"):
@@ -277,7 +286,10 @@ class LayerRegions(LayerMethod):
             return [self.factor] * len(clusters)
         classes = rows.arguments.target_classes
         wanted = classes if isinstance(classes, list) else [classes] * len(clusters)
-        return [self._about(k, c) for k, c in zip(clusters, wanted, strict=True)]
+        count = rows.output.shape[-1] if classes is not None else 0
+        # -1 is the last class, as everywhere in Captum
+        positive = [c if c is None or c >= 0 else c + count for c in wanted]
+        return [self._about(k, c) for k, c in zip(clusters, positive, strict=True)]
 
     def _about(self, cluster: int, label: int | None) -> int:
         """The factor of a region that knows most of a class, or its strongest."""
@@ -337,12 +349,27 @@ def _check_logits(value: Any) -> bool | tuple[int, ...]:
         return value
     if not isinstance(value, Sequence) or isinstance(value, str) or not len(value):
         raise OptionError(f"expected include_logits to be True, False or a list of classes, got {value!r}")
-    return tuple(check_count("include_logits", c, low=0) for c in value)
+    columns = tuple(check_count("include_logits", c, low=0) for c in value)
+    if len(set(columns)) < len(columns):
+        raise OptionError(f"expected include_logits without repetition, got {value!r}")
+    return columns
 
 
 def _array(neurons: Tensor) -> NDArray[np.floating[Any]]:
     array: NDArray[np.floating[Any]] = neurons.detach().cpu().numpy()
     return array
+
+
+def _stacked(logs: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Log-probabilities of all rows.
+
+    Raises:
+        ModelOutputError: batches with other numbers of classes.
+    """
+    widths = sorted({piece.shape[1] for piece in logs})
+    if len(widths) > 1:
+        raise ModelOutputError(f"expected as many classes in every batch, got {widths}")
+    return np.concatenate(logs)
 
 
 def _together(pieces: list[NDArray[np.float32]]) -> NDArray[np.float32]:

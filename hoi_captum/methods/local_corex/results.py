@@ -15,7 +15,7 @@ class Perturbation:
 
     Attributes:
         strengths: (S,), in the order given; 0 is the unchanged layer.
-        outputs: (S, B, ...) what the forward function gives, or what the decoder makes of it.
+        outputs: (S, B, ...) what the forward function gives.
         decoded: (S, B, ...) what the decoder gives; None without one.
         direction: (neurons,) what a strength of 1 adds to the neurons.
         cluster: whose factor it is.

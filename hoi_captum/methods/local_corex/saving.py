@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hoi_captum.methods.local_corex.regions import LayerRegions
 
 FORMAT = "hoi_captum.layer_local_corex/1"
-# constructor options that a file keeps; the estimators and transformers have done their work
+# constructor options that a file keeps beside those of the regions
 _OPTIONS = (
     "n_factors",
     "n_clusters",
@@ -49,6 +49,8 @@ def write_fitted(method: LayerRegions, path: str | os.PathLike[str]) -> Path:
         "neuron_dim": method.pooling.neuron_dim,
         "random_state": method.random_state,
     }
+    # an estimator of one's own comes back with the regions'
+    options["own_estimator"] = method.estimator is not None
     content = {"options": options, "learned": {name: getattr(method, name) for name in _LEARNED}}
     metadata = {"format": FORMAT, "content": json.dumps(content), "local": local}
     return write_safetensors(path, arrays | {_MEANS: method.means_}, metadata)
@@ -69,11 +71,23 @@ def read_fitted(
     arrays, metadata = read_safetensors(path, FORMAT)
     try:
         content = json.loads(metadata["content"])
-        method = cls(forward_func, layer, device_ids, **_with_tuples(content["options"]))
+        options = _with_tuples(content["options"])
+        own_estimator = options.pop("own_estimator")
+        local = unpack_local(LocalCorEx, arrays, metadata["local"])
+        method = cls(
+            forward_func,
+            layer,
+            device_ids,
+            estimator=local.estimator if own_estimator else None,
+            # what is no text is kept as its description, which a further fit() refuses
+            embedder=local.embedder,
+            clusterer=local.clusterer,
+            **options,
+        )
         for name, value in _with_tuples(content["learned"]).items():
             setattr(method, name, value)
         method.means_ = arrays[_MEANS]
-        method.local_ = unpack_local(LocalCorEx, arrays, metadata["local"])
+        method.local_ = local
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise FileError(f"{path} is damaged: {error!r}") from error
     return method

@@ -136,6 +136,9 @@ def test_the_target_chooses_the_factor_that_knows_most_of_its_class(fitted, data
     np.testing.assert_allclose(fitted.attribute(rows, target=classes).numpy(), expected, rtol=1e-6)
     strongest = fitted.attribute(rows).numpy()
     assert not np.allclose(strongest, expected)
+    last = fitted.attribute(rows, target=-1)
+    assert torch.equal(last, fitted.attribute(rows, target=2))
+    assert not torch.equal(last, fitted.attribute(rows))
     for bad in (3, [0], "x"):
         with pytest.raises(TargetError):
             fitted.attribute(rows, target=bad)
@@ -289,6 +292,8 @@ def test_the_direction_may_have_signs_or_be_the_factors_own(net, data):
         ({"around": "nothing"}, OptionError),
         ({"direction": "up"}, OptionError),
         ({"decoder": lambda z: "picture"}, ModelOutputError),
+        ({"decoder": 3}, OptionError),
+        ({"decoder": lambda z: z, "decoder_layer": "3"}, OptionError),
     ],
 )
 def test_unusable_perturbations_are_refused(fitted, data, options, error):
@@ -386,6 +391,7 @@ def test_nothing_is_said_before_fit(net, data, tmp_path, verb):
         {"pooling": "max"},
         {"include_logits": "yes"},
         {"include_logits": [-1]},
+        {"include_logits": [0, 0]},
         {"include_logits": []},
         {"partition": "outputs"},
         {"factor": -1},
@@ -416,8 +422,19 @@ def test_bad_data_are_refused(net, data):
         LayerLocalCorEx(net, nn.ReLU(), **QUICK).fit(data)
     with pytest.raises(InputError, match="at least one row"):
         method().fit([])
-    with pytest.raises(InputError, match="NaN"):
-        method().fit(data.clone().index_fill(1, torch.tensor(2), float("nan")))
+    for partition in ("layer", "inputs"):
+        with pytest.raises(ModelOutputError, match="NaN or infinity at the layer ReLU"):
+            method(partition=partition).fit(data.clone().index_fill(1, torch.tensor(2), float("nan")))
+    with pytest.raises(OptionError, match="internal_batch_size"):
+        method().fit(data, internal_batch_size=0)
+    with pytest.raises(OptionError, match="class_names for the classes up to 2, got 2"):
+        method(include_logits=True, class_names=["a", "b"]).fit(data)
+    several = [data[:150], data[150:]]
+    changing = lambda x: net(x)[:, : 2 + int(x.mean() > 0)]  # noqa: E731
+    with pytest.raises(ModelOutputError, match=r"as many classes in every batch, got \[2, 3\]"):
+        LayerLocalCorEx(changing, net[1], include_logits=True, **QUICK).fit(several)
+    with pytest.raises(ModelOutputError, match="expected 2 classes in every batch, got 3"):
+        LayerLocalCorEx(changing, net[1], **QUICK).fit(data).ablate(several, 0, 1, cluster=0)
     with pytest.raises(InputError):  # one distinct row
         method(n_clusters=1).fit(data[:1].expand(100, 6))
     with pytest.raises(InputError, match="clusters"):
@@ -458,6 +475,83 @@ def test_a_region_too_small_for_factors_says_nothing_and_says_so(net, data):
     assert len(tables[1]) > 0
     with pytest.raises(InputError, match=r"cluster to be one of \[0\], got 1"):
         method.class_association(1)
+
+
+def test_a_failed_fit_leaves_what_was_learned_before(net, data):
+    method = LayerLocalCorEx(net, net[1], **QUICK).fit(data)
+    before = method.interact(data[:3])
+    with pytest.raises(InputError):
+        method.fit(data[:5], attribute_to_layer_input=True)
+    assert method.interact(data[:3]) == before
+
+
+def test_probabilities_are_not_taken_for_logits(net, data):
+    model = nn.Sequential(*net, nn.Softmax(dim=1)).eval()
+    options = {"include_logits": True} | QUICK
+    with pytest.warns(DataWarning, match="are probabilities"):
+        method = LayerLocalCorEx(model, model[1], **options).fit(data)
+    expected = LayerLocalCorEx(net, net[1], **options).fit(data)
+    for k in range(2):
+        clipped = [np.minimum(m.class_association(k), 2) for m in (method, expected)]
+        np.testing.assert_allclose(*clipped, atol=1e-2)
+    with pytest.warns(DataWarning, match="are probabilities"):
+        found = method.ablate(data, 0, 3, cluster=0)
+    true = expected.ablate(data, 0, 3, cluster=0)
+    np.testing.assert_allclose(found.probabilities_before, true.probabilities_before, atol=1e-5)
+
+
+class Reused(nn.Module):
+    """One ReLU that runs twice, as in torchvision's residual blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.head = nn.Linear(6, 9), nn.Linear(9, 12), nn.Linear(12, CLASSES)
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        return self.head(self.relu(self.second(self.relu(self.first(x)))))
+
+
+def test_of_a_module_that_runs_twice_the_last_run_is_read_and_changed(data):
+    model = Reused().eval()
+    method = LayerLocalCorEx(model, model.relu, **QUICK).fit(data)
+    hidden = model.relu(model.second(model.relu(model.first(data)))).detach()
+    assert len(method.neuron_names_) == 12
+    found = method.ablate(data, 0, 4, cluster=0)
+    silenced = hidden.clone()
+    silenced[:, list(found.neurons)] = 0
+    after = model.head(silenced).softmax(1).detach().numpy()
+    regions = method.local_.cluster_labels_
+    np.testing.assert_allclose(found.probabilities_after[0], after[regions == 0].mean(0), rtol=1e-4)
+    moved = method.perturb(data[:2], 0, (1.0,), cluster=0)
+    step = torch.tensor(moved.direction, dtype=torch.float32)
+    torch.testing.assert_close(moved.outputs[0], model.head(hidden[:2] + step).detach())
+    with pytest.raises(InputError, match="runs before the layer that is moved"):
+        method.perturb(data[:2], 0, decoder=lambda z: z, decoder_layer=model.first)
+
+
+def test_numbers_of_regions_may_be_left_out(net, data):
+    regions = np.where(np.arange(300) < 150, 0, 2)
+    with pytest.warns(DataWarning):
+        method = LayerLocalCorEx(net, net[1], **QUICK).fit(data, cluster_labels=regions)
+    assert np.isnan(method.means_[1]).all()
+    assert np.isfinite(method.means_[[0, 2]]).all()
+
+
+def test_a_loaded_method_knows_its_estimator_and_refuses_what_a_file_cannot_hold(net, data, tmp_path):
+    own = {"estimator": BioCorEx(2, random_state=0), "clusterer": KMeans(2, random_state=0), "embedder": None}
+    method = LayerLocalCorEx(net, net[1], min_rows=10, **own).fit(data)
+    loaded = LayerLocalCorEx.load(method.save(tmp_path / "x.safetensors"), net, net[1])
+    assert isinstance(loaded.estimator, BioCorEx)
+    assert loaded.embedder is None
+    with pytest.raises(OptionError, match="clusterer"):
+        loaded.fit(data)
+    plain = LayerLocalCorEx(net, net[1], **QUICK).fit(data)
+    again = LayerLocalCorEx.load(plain.save(tmp_path / "y.safetensors"), net, net[1])
+    assert again.estimator is None
+    assert torch.equal(again.fit(data).attribute(data[:3]), plain.attribute(data[:3]))
+    assert again.interact(data[:1])[0].provenance.options == plain.interact(data[:1])[0].provenance.options
 
 
 # ---------------------------------------------------------------- HuggingFace models as they are
