@@ -28,7 +28,7 @@ def perturbation_plot(
     outputs: ArrayLike | None = None,
     classes: Sequence[str] | None = None,
     rows: Sequence[str] | None = None,
-    output_label: str = "probability",
+    output_label: str = "output",
     title: str | None = None,
 ) -> Figure:
     r"""What moving a factor does: decoded images from strength to strength, and the outputs as curves.
@@ -40,7 +40,7 @@ def perturbation_plot(
         outputs: (S, B, C) such as class probabilities. Default: None
         classes: names of the outputs, (C,). Default: None (0, 1, ...)
         rows: names of the B inputs or factors. Default: None
-        output_label: what the outputs are. Default: probability
+        output_label: what the outputs are. Default: output
         title: of the figure.
 
     Returns:

@@ -68,7 +68,8 @@ def _factor_scree(advice: FactorAdvice, title: str | None) -> Figure:
     ax.scatter(ranks[above], advice.tcs[above], s=30, color=_COLOUR, zorder=4)
     ax.scatter(ranks[~above], advice.tcs[~above], s=30, facecolor="white", edgecolor=_COLOUR, zorder=4)
     plain_axes(ax, "factor, the largest first", "total correlation, nats")
-    ax.set_ylim(bottom=0)
+    # what an overlapping factor explains alone may be negative
+    ax.set_ylim(bottom=min(0.0, 1.05 * float(advice.tcs.min())))
     whole_numbers(ax)
     handles = [
         Line2D(
@@ -163,6 +164,7 @@ def choice_plot(advice: ClusterAdvice | DimensionAdvice, *, title: str | None = 
         ax.set_ylim(bottom=0)
         whole_numbers(ax)
         if least is not None:
+            ax.set_ylim(top=max(ax.get_ylim()[1], 1.15 * least))
             ax.axhline(least, color=NEGATIVE, lw=1.2, ls=(0, (4, 2)))
             ax.annotate(
                 f"wanted: {least}",

@@ -90,8 +90,16 @@ def test_choices_are_curves_with_the_suggestion():
 def test_no_suggestion_is_said():
     from dataclasses import replace
 
-    figure = views.choice_plot(replace(CLUSTERS, suggested=None))
+    figure = views.choice_plot(replace(CLUSTERS, suggested=None, min_rows=10_000))
     assert "no number of clusters" in figure.get_supxlabel()
+    assert figure.axes[2].get_ylim()[1] > 10_000  # what would be wanted is in sight
+
+
+def test_negative_total_correlations_are_in_sight():
+    from dataclasses import replace
+
+    (ax,) = views.scree_plot(replace(FACTORS, tcs=FACTORS.tcs - 100)).axes
+    assert ax.get_ylim()[0] < FACTORS.tcs.min() - 100
 
 
 def test_each_advice_has_its_plot():
