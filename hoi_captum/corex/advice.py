@@ -6,6 +6,7 @@ members from screes. Here are the curves, and what a stated rule reads off them.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -31,7 +32,7 @@ from hoi_captum.corex.partition import (
     seed_of,
     seeded,
 )
-from hoi_captum.errors import InputError
+from hoi_captum.errors import DataWarning, InputError
 
 _SAMPLED = 2000  # rows that the silhouette and the neighbours are measured on
 _NEARLY = 0.95  # of the best: enough
@@ -312,7 +313,9 @@ def advise_factors(
             shuffled: Any = seeded(estimator, seed + repeat)
             if np.isnan(rows).any():  # whatever stood for missing values
                 shuffled.set_params(missing_values=np.nan)
-            shuffled.fit(rng.permuted(np.asarray(rows), axis=0))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DataWarning)  # nothing to explain, and what the fit has said
+                shuffled.fit(rng.permuted(np.asarray(rows), axis=0))
             null.append(np.sort(shuffled.tcs_)[::-1])
             bar.update()
     level = float(np.max(null))

@@ -26,12 +26,12 @@ from hoi_captum.corex.marginals import (
     gaussian_marginals,
 )
 from hoi_captum.corex.posterior import Posterior, factor_mi, infer, log_prior, significant_mi
-from hoi_captum.corex.structure import enough_rows, structure
-from hoi_captum.errors import ConvergenceWarning, InputError
+from hoi_captum.corex.structure import NOTHING, enough_rows, structure
+from hoi_captum.errors import ConvergenceWarning, DataWarning, InputError
 
 _WINDOW = 5  # iterations whose mean is compared with that of as many before
 _ROUNDING = 1e-12  # a spread of this part of the mean is that of a constant
-Estimate = Callable[[Observations, Tensor], Marginals]
+Estimate = Callable[..., Marginals]  # of observations, p(y_j = k | x) and smooth=
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,8 @@ class BioCorEx(CorEx):
             Default: "gaussian"
         smooth (bool, optional): draw the estimates of each state towards those of all rows, by how
             little they differ from what chance gives (the limit of the authors' bootstrap). For few
-            rows. Default: False
+            rows. A start is iterated without it first, until it settles or for half of ``max_iter``:
+            random states differ by chance alone, and smoothing would end there. Default: False
         standardize (bool, optional): bring columns to mean 0 and variance 1 (normal marginals only).
             False fits the data as they are, as the authors' program does. Default: True
         min_variance (float, optional): floor of the variances within a state. Default: 0.25
@@ -165,6 +166,7 @@ class BioCorEx(CorEx):
 
         Warns:
             ConvergenceWarning: the best start has used up ``max_iter``.
+            DataWarning: no factor explains anything (less than .01 nats each).
         """
         self._check_options()
         data, estimate = self._prepared(self._rows(X, reset=True, min_rows=2))
@@ -183,7 +185,16 @@ class BioCorEx(CorEx):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        self._learn(data, estimate, best, random)
+        largest = float(best.posterior.log_z.mean(1).max())
+        if largest < NOTHING:
+            warnings.warn(
+                f"no factor explains total correlation (the largest {largest:.2g} nats): the variables may be "
+                "independent, or their variances below min_variance; compare with n_repeats=10, or "
+                "standardize=True",
+                DataWarning,
+                stacklevel=2,
+            )
+        self._learn(data, partial(estimate, smooth=self.smooth), best, random)
         return self
 
     def transform(self, X: Any) -> Array:
@@ -241,15 +252,14 @@ class BioCorEx(CorEx):
         self.mean_ = np.zeros(len(mean)) if discrete else mean.numpy()
         self.scale_ = scale.where(varies, 1.0).numpy()
         if not discrete:
-            estimate = partial(gaussian_marginals, min_variance=self.min_variance, smooth=self.smooth)
-            return self._scaled(data), estimate
+            return self._scaled(data), partial(gaussian_marginals, min_variance=self.min_variance)
         low, high = float(data.values.min()), float(data.values.max())
         if low < 0 or high >= MAX_VALUES or not torch.equal(data.values, data.values.floor()):
             raise InputError(
                 f"expected whole numbers 0..{MAX_VALUES - 1} for marginals='discrete', got numbers from "
                 f"{low:g} to {high:g}; number the values from 0, or use 'gaussian'"
             )
-        return data, partial(discrete_marginals, n_values=int(high) + 1, smooth=self.smooth)
+        return data, partial(discrete_marginals, n_values=int(high) + 1)
 
     def _scaled(self, data: Observations) -> Observations:
         mean, scale = (torch.from_numpy(numbers)[:, None] for numbers in (self.mean_, self.scale_))
@@ -272,16 +282,20 @@ class BioCorEx(CorEx):
         judged = data if index is None else data.rows(index)
         tcs = torch.zeros(self.n_factors, dtype=torch.float64)
         history: list[float] = []
-        converged = False
+        converged = smoothing = False
+        begun = 0  # iterations before the last phase
         while not converged and len(history) < self.max_iter:
+            if self.smooth and not smoothing:
+                smoothing = len(history) >= self.max_iter // 2 or _has_settled(history, self.tol)
+                begun = len(history)
             prior = log_prior(probabilities)
-            marginals = estimate(data, probabilities)
+            marginals = estimate(data, probabilities, smooth=smoothing)
             told = probabilities if index is None else probabilities[..., index]
             alpha = structure(judged, marginals, told, tcs, random)
             posterior = infer(data, marginals, prior, alpha)
             probabilities, tcs = posterior.probabilities, posterior.log_z.mean(1)
             history.append(float(tcs.sum()))
-            converged = _has_settled(history, self.tol)
+            converged = smoothing == self.smooth and _has_settled(history[begun:], self.tol)
             on_iteration()
         return _Solution(posterior, marginals, prior, alpha, history, converged)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from hoi_captum.corex.marginals import Marginals, Observations
 
 MAX_ROWS = 10_000
-_NOTHING = 0.01  # nats: a factor that explains less has not begun to live
+NOTHING = 0.01  # nats: a factor that explains less has not begun to live
 
 
 def enough_rows(n: int, random: np.random.RandomState) -> Tensor | None:
@@ -52,7 +52,7 @@ def structure(
         if data.observed is not None:
             correct &= data.observed[columns] > 0
         alpha[:, columns] = unique_shares(correct)
-    idle = tcs.abs() < _NOTHING
+    idle = tcs.abs() < NOTHING
     if bool(idle.any()):
         largest = alpha[idle].amax(1, keepdim=True).clamp(0.01, 0.99)
         chance = torch.from_numpy(random.random_sample((int(idle.sum()), p)))

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from hoi_captum.corex import BioCorEx
-from hoi_captum.errors import ConvergenceWarning, InputError, NotFittedError, OptionError
+from hoi_captum.errors import ConvergenceWarning, DataWarning, InputError, NotFittedError, OptionError
 from tests.corex import bio_oracles as slow
 
 SETTLED = {"max_iter": 500}
@@ -175,7 +175,8 @@ def test_standardising_is_what_finds_factors_in_small_units():
     np.testing.assert_allclose(moved.scale_, model.scale_ * scales)
     # in [0, 1] every variance is below the floor
     unit = (X - X.min(0)) / (X.max(0) - X.min(0))
-    raw = BioCorEx(4, random_state=0, standardize=False, **SETTLED).fit(unit)
+    with pytest.warns(DataWarning, match="no factor explains total correlation.*standardize=True"):
+        raw = BioCorEx(4, random_state=0, standardize=False, **SETTLED).fit(unit)
     assert raw.tc_ < 0.05 < 3.0 < model.tc_
     lower = BioCorEx(4, random_state=0, standardize=False, min_variance=1e-4, **SETTLED).fit(unit)
     assert lower.tc_ > 3.0
@@ -184,9 +185,43 @@ def test_standardising_is_what_finds_factors_in_small_units():
 
 def test_smoothing_keeps_the_factors():
     X, _ = planted(n=100)
-    model = BioCorEx(4, smooth=True, random_state=1, tol=1e-3, **SETTLED).fit(X)
+    model = BioCorEx(4, smooth=True, random_state=0, tol=1e-3, **SETTLED).fit(X)
     assert same_partition(model.labels_, np.repeat(np.arange(4), 6))
     assert model.tc_ > 4.0
+
+
+@pytest.mark.parametrize("n", [50, 200, 1000])
+@pytest.mark.parametrize("seed", range(10))
+def test_smoothing_does_not_end_at_its_random_start(n, seed):
+    random = np.random.default_rng(seed)
+    z = random.integers(0, 2, (n, 2)) * 2 - 1
+    X = np.concatenate([1.5 * z[:, [j]] + random.normal(size=(n, 5)) for j in (0, 1)], axis=1)
+    plain, smooth = (BioCorEx(2, smooth=s, random_state=seed, n_permutations=2).fit(X) for s in (False, True))
+    assert same_partition(smooth.labels_, np.repeat([0, 1], 5))
+    assert smooth.tcs_.min() > 1.6  # of 2 nats
+    np.testing.assert_allclose(smooth.tcs_, plain.tcs_, rtol=0.1)
+    # the last phase is smoothed: its history begins anew
+    assert slow.has_settled(smooth.tc_history_[plain.n_iter_ :].tolist(), 1e-5)
+    np.testing.assert_array_equal(smooth.tc_history_[: plain.n_iter_], plain.tc_history_)
+
+
+def test_smoothing_has_half_of_the_iterations_at_least():
+    X, _ = planted(n=60)
+    with pytest.warns(ConvergenceWarning):
+        plain = BioCorEx(4, random_state=1, max_iter=4).fit(X)
+    with pytest.warns(ConvergenceWarning):
+        smooth = BioCorEx(4, smooth=True, random_state=1, max_iter=9).fit(X)
+    np.testing.assert_array_equal(smooth.tc_history_[:4], plain.tc_history_)
+    with pytest.warns(ConvergenceWarning):
+        longer = BioCorEx(4, random_state=1, max_iter=9).fit(X)
+    assert abs(longer.tc_history_[4] - smooth.tc_history_[4]) > 0.01
+
+
+def test_nothing_to_explain_is_said():
+    X = np.random.RandomState(0).randn(500, 1)
+    with pytest.warns(DataWarning, match="no factor explains total correlation"):
+        model = BioCorEx(2, random_state=0).fit(X)
+    assert model.tcs_.max() < 0.01
 
 
 def test_constants_belong_to_no_factor():
@@ -346,8 +381,8 @@ def test_progress_on_stderr(capsys):
     assert capsys.readouterr().err == ""
 
 
-# a check stops fits after 5 iterations
-@pytest.mark.filterwarnings("ignore::hoi_captum.errors.ConvergenceWarning")
+# a check stops fits after 5 iterations, others have nothing to explain
+@pytest.mark.filterwarnings("ignore::hoi_captum.errors.HoiWarning")
 @parametrize_with_checks([BioCorEx(n_factors=2, random_state=0), BioCorEx(2, n_states=3, smooth=True)])
 def test_scikit_learn_conventions(estimator, check):
     check(estimator)
