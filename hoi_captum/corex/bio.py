@@ -16,6 +16,7 @@ from torch import Tensor
 from hoi_captum.core.options import check_choice, check_count, check_flag, check_number
 from hoi_captum.core.progress import progress_bar
 from hoi_captum.corex.base import Array, CorEx
+from hoi_captum.corex.gaussianize import fit_marginals
 from hoi_captum.corex.marginals import (
     MAX_VALUES,
     DiscreteMarginals,
@@ -30,7 +31,6 @@ from hoi_captum.corex.structure import NOTHING, enough_rows, structure
 from hoi_captum.errors import ConvergenceWarning, DataWarning, InputError
 
 _WINDOW = 5  # iterations whose mean is compared with that of as many before
-_ROUNDING = 1e-12  # a spread of this part of the mean is that of a constant
 Estimate = Callable[..., Marginals]  # of observations, p(y_j = k | x) and smooth=
 
 
@@ -188,8 +188,8 @@ class BioCorEx(CorEx):
         largest = float(best.posterior.log_z.mean(1).max())
         if largest < NOTHING:
             warnings.warn(
-                f"no factor explains total correlation (the largest {largest:.2g} nats): the variables may be "
-                "independent, or their variances below min_variance; compare with n_repeats=10, or "
+                f"no factor explains total correlation (the largest {largest:.2g} nats): the variables may "
+                "be independent, or their variances below min_variance; compare with n_repeats=10, or "
                 "standardize=True",
                 DataWarning,
                 stacklevel=2,
@@ -238,19 +238,16 @@ class BioCorEx(CorEx):
     def _prepared(self, rows: NDArray[np.floating[Any]]) -> tuple[Observations, Estimate]:
         """Learn the scale of the columns; the data, and how their distributions are estimated."""
         data = _by_variable(rows)
-        mean, variance, _ = data.moments
-        scale = variance.sqrt()
-        varies = scale > _ROUNDING * mean.abs()
-        if not bool(varies.any()):
+        columns = fit_marginals(rows, "standard", torch.device("cpu"))
+        if bool(columns.constant.all()):
             raise InputError(
                 f"expected columns that vary, got {rows.shape[0]} rows in which none does; "
                 "total correlation needs variables, drop constants and copies of one row"
             )
         discrete = self.marginals == "discrete"
-        if discrete or not self.standardize:
-            varies = torch.zeros_like(varies)
-        self.mean_ = np.zeros(len(mean)) if discrete else mean.numpy()
-        self.scale_ = scale.where(varies, 1.0).numpy()
+        zero, one = torch.zeros_like(columns.mean), torch.ones_like(columns.scale)
+        self.mean_ = (zero if discrete else columns.mean).numpy()
+        self.scale_ = (columns.scale if self.standardize and not discrete else one).numpy()
         if not discrete:
             return self._scaled(data), partial(gaussian_marginals, min_variance=self.min_variance)
         low, high = float(data.values.min()), float(data.values.max())

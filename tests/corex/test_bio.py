@@ -190,6 +190,24 @@ def test_smoothing_keeps_the_factors():
     assert model.tc_ > 4.0
 
 
+@pytest.mark.parametrize("size", [1e-300, 1e-200, 1e200, 1e300])
+def test_no_scale_is_too_small_or_too_large(size):
+    X, _ = planted(n=200)
+    ours, same = (BioCorEx(4, random_state=0, n_permutations=2, **SETTLED).fit(x) for x in (X * size, X))
+    np.testing.assert_allclose(ours.tcs_, same.tcs_, rtol=1e-6)
+    np.testing.assert_allclose(ours.transform(X * size), same.transform(X), atol=1e-6)
+
+
+def test_a_column_that_varies_by_rounding_is_constant():
+    X, _ = planted(n=200)
+    flat = 0.3 * (1 + 2 * np.finfo(float).eps * (np.arange(200) % 2))
+    small = 0.3 * (1 + 1e-13 * np.random.RandomState(0).randn(200))
+    model = BioCorEx(4, random_state=0, **SETTLED).fit(np.column_stack([X, flat, small]))
+    assert model.scale_[24] == 1.0
+    assert model.scale_[25] == pytest.approx(3e-14, rel=0.2)
+    assert model.labels_[24] == -1
+
+
 @pytest.mark.parametrize("n", [50, 200, 1000])
 @pytest.mark.parametrize("seed", range(10))
 def test_smoothing_does_not_end_at_its_random_start(n, seed):
