@@ -206,39 +206,44 @@ class Tied:
     others: float
 
 
-def ablation_study(epochs: int, clusters: int, shares: Sequence[float]) -> str:
-    """The table of the study: one network of two layers, factors tied to one class."""
+def ablation_study(networks: int, epochs: int, clusters: int, shares: Sequence[float]) -> str:
+    """The table of the study: networks of two layers trained with dropout, factors tied to one class."""
     train, held_out = digits()
-    torch.manual_seed(100)
-    model = trained(Perceptron(2, 0.5), train, seed=0, epochs=epochs)
+    accuracies = []
+    found: dict[tuple[int, int], list[Tied]] = {}
+    for network in range(networks):
+        torch.manual_seed(100 + network)
+        model = trained(Perceptron(2, 0.5), train, seed=network, epochs=epochs)
+        accuracies.append(model.accuracy(held_out))
+        labels: NDArray[np.int64] | None = None
+        for layer in (1, 2):
+            method = LayerLocalCorEx(
+                model, model.activation(layer), n_clusters=clusters, include_logits=True, partition="inputs"
+            ).fit(held_out.x, cluster_labels=labels)
+            labels = method.local_.cluster_labels_
+            for neurons in (int(share * WIDTH) for share in shares):
+                found.setdefault((layer, neurons), []).extend(_tied(method, held_out, layer, neurons))
     rows = []
-    for layer in (1, 2):
-        method = LayerLocalCorEx(
-            model, model.activation(layer), n_clusters=clusters, include_logits=True, partition="inputs"
-        ).fit(held_out.x)
-        for share in shares:
-            found = _tied(method, held_out, layer, int(share * WIDTH))
-            for at_home in (True, False):
-                own = [t for t in found if t.at_home is at_home]
-                holding, others = (
-                    float(np.mean([getattr(t, k) for t in own])) for k in ("holding", "others")
-                )
-                worse = np.mean([t.holding < t.others for t in own])
-                rows.append(
-                    [
-                        f"H{layer}",
-                        f"{int(share * WIDTH)} of {WIDTH}",
-                        "yes" if at_home else "no",
-                        len(own),
-                        f"{holding:.1f}",
-                        f"{others:.1f}",
-                        f"{holding / others:.1f}" if others < 0 else "-",
-                        f"{100 * worse:.0f} %",
-                    ]
-                )
+    for (layer, neurons), tied in sorted(found.items()):
+        for at_home in (True, False):
+            own = [t for t in tied if t.at_home is at_home]
+            holding, others = (float(np.mean([getattr(t, k) for t in own])) for k in ("holding", "others"))
+            worse = np.mean([t.holding < t.others for t in own])
+            rows.append(
+                [
+                    f"H{layer}",
+                    f"{neurons} of {WIDTH}",
+                    "yes" if at_home else "no",
+                    len(own),
+                    f"{holding:.1f}",
+                    f"{others:.1f}",
+                    f"{holding / others:.1f}" if others < 0 else "-",
+                    f"{100 * worse:.0f} %",
+                ]
+            )
     names = ["layer", "silenced", "its region holds the class", "factors", "regions holding the class"]
     names += ["others", "ratio", "holding hurt more"]
-    return f"Held-out accuracy {100 * model.accuracy(held_out):.1f} %.\n\n" + table(names, rows)
+    return f"Held-out accuracy {100 * np.mean(accuracies):.1f} %.\n\n" + table(names, rows)
 
 
 def _tied(method: LayerLocalCorEx, data: Digits, layer: int, neurons: int) -> list[Tied]:
@@ -273,28 +278,39 @@ def _tied(method: LayerLocalCorEx, data: Digits, layer: int, neurons: int) -> li
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--study", choices=["dropout", "ablation"], help="this one alone")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=24, help="of every training")
     parser.add_argument("--clusters", type=int, default=5, help="regions of the dropout study")
-    parser.add_argument("--regions", type=int, default=10, help="regions of the ablation study")
+    parser.add_argument("--networks", type=int, default=3, help="of the ablation study")
+    parser.add_argument("--regions", type=int, default=10, help="of the ablation study")
     options = parser.parse_args()
     single_threaded()
-    write(
-        "corex_networks",
-        "Local CorEx in trained networks: dropout, and silenced neurons",
-        f"python -m benchmarks.corex_networks --pairs {options.pairs} --epochs {options.epochs} "
-        f"--clusters {options.clusters} --regions {options.regions}",
-        [
-            (
-                f"Total correlation with and without dropout, {options.pairs} pairs, nats",
-                dropout_study(options.pairs, options.epochs, options.clusters),
-            ),
-            (
-                "Accuracy change in percentage points where a factor's top neurons are silenced",
-                ablation_study(options.epochs, options.regions, (0.1, 0.25, 0.4)),
-            ),
-        ],
-    )
+    command = f"python -m benchmarks.corex_networks --epochs {options.epochs}"
+    if options.study != "ablation":
+        write(
+            "corex_dropout",
+            "Local CorEx in trained networks: dropout",
+            f"{command} --study dropout --pairs {options.pairs} --clusters {options.clusters}",
+            [
+                (
+                    f"Total correlation with and without dropout, {options.pairs} pairs, nats",
+                    dropout_study(options.pairs, options.epochs, options.clusters),
+                )
+            ],
+        )
+    if options.study != "dropout":
+        write(
+            "corex_silenced",
+            "Local CorEx in trained networks: silenced neurons",
+            f"{command} --study ablation --networks {options.networks} --regions {options.regions}",
+            [
+                (
+                    f"Accuracy change in percentage points, {options.networks} networks",
+                    ablation_study(options.networks, options.epochs, options.regions, (0.1, 0.25, 0.4)),
+                )
+            ],
+        )
 
 
 if __name__ == "__main__":
