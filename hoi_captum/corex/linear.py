@@ -12,12 +12,16 @@ from torch import Tensor
 
 from hoi_captum.core.options import check_choice, check_count, check_flag, check_number
 from hoi_captum.core.progress import progress_bar
-from hoi_captum.corex.annealing import LARGEST_START, Solution, schedule, solve
+from hoi_captum.corex.annealing import Solution, schedule, solve
 from hoi_captum.corex.base import Array, CorEx
 from hoi_captum.corex.covariance import covariance
 from hoi_captum.corex.gaussianize import KINDS, Marginals, chunks, fit_marginals
-from hoi_captum.corex.objective import NonOverlapping, Overlapping
+from hoi_captum.corex.implied import ImpliedCorrelations
 from hoi_captum.errors import ConvergenceWarning, DataWarning, InputError, OptionError
+
+_FULL = 0.9  # mean square of a column that is standardised
+_BOUNDLESS = 1 - 1e-7  # u of a factor, 8 nats; 9000 copies of a column stay below with the default eps_end
+_LARGEST_U = 1 - 1e-12  # squared correlation of a factor with what it explains
 
 
 class LinearCorEx(CorEx):
@@ -34,8 +38,13 @@ class LinearCorEx(CorEx):
         overlap: let factors share variables: maximises sum_i I(X_i; Y) - sum_j I(Y_j; X) itself (a
             higher TC, harder to read: many weights differ from 0).
         gaussianize: how columns are standardised. "standard": mean 0, standard deviation 1; "outliers":
-            then what is beyond 4 is squeezed by tanh (columns keep a variance below 1); "empirical":
-            normal quantiles of ranks; "none": as they are (mean square at most 1).
+            then what is beyond 4 is squeezed by tanh, as in the authors' program; "empirical": normal
+            quantiles of ranks; "none": as they are (mean square at most 1). The objective takes every
+            variance for 1, what is missing being noise of the variable's own. Squeezed columns are not
+            standardised again: one that is mostly outliers (active in 2 % of the rows, say) has next to no
+            variance left, and counts and correlates as little, however well a factor explains it; its
+            ``variances_`` tells. "standard" counts all columns alike. With "none", mean squares below
+            0.9 are warned of.
         anneal: begin with data mixed with 90 % of noise, which is taken away in stages; else at once at
             ``eps_end``, which ends at poorer optima more often.
         eps_end: noise that remains: the covariance is (1 - eps^2) S + eps^2 I. A ridge that keeps the
@@ -53,14 +62,19 @@ class LinearCorEx(CorEx):
     Attributes:
         weights_: U_j = w_j / sqrt(E y_j^2), (n_factors, n_features), of the standardised variables.
         correlations_: rho, of factors and variables, (n_factors, n_features); of each factor the largest
-            is positive.
+            is positive. Of variables with the noise that makes their variance 1 (see ``gaussianize``):
+            rho / sqrt(``variances_``) are those of the standardised columns, but for ``eps_end``.
         mean_: (n_features,) what is subtracted from the columns.
         scale_: (n_features,) what they are divided by.
         variances_: (n_features,) mean squares of the standardised columns; 0 for a constant.
         quantiles_: (k, n_features) knots of gaussianize="empirical", else None.
         mi_, tcs_, tc_, factor_mi_, labels_, n_iter_, tc_history_, n_features_in_, feature_names_in_: as
-            for :class:`~hoi_captum.corex.base.CorEx`. ``tcs_`` is sum_i I(Y_j; X_i) - I(Y_j; X), ``tc_``
-            the objective; they do not add up, as factors may tell the same.
+            for :class:`~hoi_captum.corex.base.CorEx`. ``mi_`` is -1/2 log(1 - rho^2) of
+            ``correlations_``, low for columns of low ``variances_``. ``tcs_`` is
+            sum_i I(Y_j; X_i) - I(Y_j; X), ``tc_`` the objective; they do not add up, as factors may tell the
+            same. A factor that is all but one variable, X_i, explains nothing, I(Y_j; X_i) - I(Y_j; X) = 0,
+            whatever its noise: the objective is flat there, and the size of its ``mi_`` arbitrary. With
+            ``overlap`` the factors explain together: single ``tcs_`` may be negative though ``tc_`` is large.
 
     References:
         G. Ver Steeg, H. Harutyunyan, D. Moyer, A. Galstyan: Fast structure learning with modular
@@ -115,6 +129,11 @@ class LinearCorEx(CorEx):
         Raises:
             InputError: unusable data.
             OptionError: unusable options.
+
+        Warns:
+            ConvergenceWarning: ``max_iter`` ran out.
+            DataWarning: information without bounds, of copies of columns with too small an ``eps_end``;
+                mean squares below 0.9 with gaussianize="none".
         """
         self._check_options()
         rows = self._rows(X, reset=True, min_rows=2)
@@ -149,14 +168,24 @@ class LinearCorEx(CorEx):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        if float((solution.weights * solution.correlations).sum(1).max()) > LARGEST_START:
+        if float((solution.weights * solution.correlations).sum(1).max()) > _BOUNDLESS:
             warnings.warn(
                 "a factor's information about the data is all but infinite, as columns are copies or "
                 f"combinations of others; raise eps_end={self.eps_end:g} (the default is 0.03) or drop them",
                 DataWarning,
                 stacklevel=2,
             )
-        self._learn(solution, marginals, data.diagonal(), used)
+        squares = data.diagonal()
+        if self.gaussianize == "none" and float(squares.min()) < _FULL:
+            warnings.warn(
+                f"gaussianize='none' takes columns for standardised, but {int((squares < _FULL).sum())} of "
+                f"{len(squares)} that vary have a mean square below {_FULL} (the least "
+                f"{float(squares.min()):.3g}); what is missing to 1 counts as noise and hides factors: "
+                "standardise them or pass gaussianize='standard'",
+                DataWarning,
+                stacklevel=2,
+            )
+        self._learn(solution, marginals, squares, used)
         return self
 
     def transform(self, X: Any) -> Array:
@@ -198,52 +227,55 @@ class LinearCorEx(CorEx):
     def get_covariance(self) -> Array:
         """Covariance (n_features, n_features) that the factors imply, in the units of the data.
 
-        Variables are independent given the factors; the variances are those of the data. With
-        gaussianize="outliers" or "empirical" correlations are those of the standardised variables.
+        Variables are independent given the factors; the variances are those of the data (for
+        gaussianize="none" the mean squares, a missing value as 0). With "outliers" or "empirical"
+        correlations are those of the standardised variables.
+
+        Raises:
+            UnfittedError: before ``fit``.
         """
         self._check_fitted()
-        rho = self.correlations_
-        if self.overlap:
-            moments = self.weights_ @ rho.T
-            np.fill_diagonal(moments, 1.0)
-            shared = rho.T @ np.linalg.solve(moments, rho)
-        else:
-            ratio = rho / (1 - rho**2)
-            means = ratio / (1 + (rho * ratio).sum(axis=0))
-            shared = means.T @ means
-        shared /= 1 - self.eps_end**2
-        np.fill_diagonal(shared, 1.0)
-        scale = np.where(self.variances_ > 0, self.scale_, 0.0)
-        covariance: Array = shared * np.outer(scale, scale)
+        there = self.variances_ > 0
+        # from correlations of columns with noise to covariances without, of the same variances
+        without = (1 - self.eps_end**2) * np.where(there, self.variances_, 1.0)
+        ratio = np.sqrt(self._ridged() / without)
+        correlations = self._implied().matrix() * np.outer(ratio, ratio)
+        np.fill_diagonal(correlations, 1.0)
+        spread = np.where(there, self.scale_, 0.0)
+        if self.gaussianize == "none":
+            spread = spread * np.sqrt(self.variances_)
+        covariance: Array = correlations * np.outer(spread, spread)
         return covariance
 
     def score(self, X: Any, y: None = None) -> float:
-        """Total correlation (nats) of other rows that the factors explain: the objective, at fixed weights.
+        """How much more likely the factors make other rows, in nats for each row.
 
-        Columns get the mean squares that they had in ``fit``. Below ``tc_`` where the factors explain
-        chance, so that numbers of factors can be compared on held-out rows.
+        The mean of log N(x; C) - log N(x; diag C) with the covariance C that the factors imply, of the
+        standardised variables with the share ``eps_end`` of noise. On many rows of a distribution that the
+        factors describe that is the total correlation they explain, ``tc_`` if the ``variances_`` are 1;
+        negative where they explain chance. The expectation does not depend on the number of rows, so that
+        numbers of factors can be compared on held-out rows, as GridSearchCV does.
+
+        Raises:
+            UnfittedError: before ``fit``.
+            InputError: the data do not fit those of ``fit``.
         """
         self._check_fitted()
         rows = self._rows(X, reset=False)
         device = self._device(X)
         marginals = self._marginals(device)
-        fitted = torch.from_numpy(self.variances_).to(device)
-        squares = torch.zeros_like(fitted)
-        for piece in chunks(rows, device):
-            squares += marginals.apply(piece).square().sum(0) / len(rows)
-        stretch = torch.where(squares > 0, (fitted / squares.clamp(min=1e-300)).sqrt(), 0.0)
-        weights = torch.from_numpy(self.weights_ * np.exp(self.factor_mi_)[:, None]).to(device)
-        product = torch.zeros_like(weights)
-        for piece in chunks(rows, device):
-            z = marginals.apply(piece) * stretch
-            product += (z @ weights.T).T @ z
-        product = (1 - self.eps_end**2) / len(rows) * product + self.eps_end**2 * weights
-        if self.overlap:
-            state: Overlapping | NonOverlapping | None = Overlapping.evaluate(weights, product)
-        else:
-            size = (1 + (weights * product).sum(1, keepdim=True)).rsqrt()
-            state = NonOverlapping.evaluate(size * weights, size * product)
-        return -np.inf if state is None else state.tc
+        ridged = torch.from_numpy(self._ridged()).to(device)
+        shrink = ((1 - self.eps_end**2) / ridged).sqrt()
+        pieces = (marginals.apply(piece) * shrink for piece in chunks(rows, device))
+        return self._implied().likelihood_gain(pieces, self.eps_end**2 / ridged)
+
+    def _ridged(self) -> Array:
+        """Mean squares of the standardised columns with noise, as if 1 for a constant; (n_features,)."""
+        variances = np.where(self.variances_ > 0, self.variances_, 1.0)
+        return (1 - self.eps_end**2) * variances + self.eps_end**2
+
+    def _implied(self) -> ImpliedCorrelations:
+        return ImpliedCorrelations.of(self.weights_, self.correlations_, self._ridged(), overlap=self.overlap)
 
     def _check_options(self) -> None:
         check_count("n_factors", self.n_factors)
@@ -281,8 +313,9 @@ class LinearCorEx(CorEx):
         weights, rho = np.zeros((2, self.n_factors, len(columns)))
         weights[:, columns] = solution.weights.cpu().numpy()
         rho[:, columns] = solution.correlations.cpu().numpy()
-        mi = -0.5 * np.log1p(-np.square(rho))
-        factor_mi = -0.5 * np.log1p(-(weights * rho).sum(axis=1))
+        # rounding may take copies of columns beyond 1
+        mi = -0.5 * np.log1p(-np.square(rho).clip(max=_LARGEST_U))
+        factor_mi = -0.5 * np.log1p(-(weights * rho).sum(axis=1).clip(max=_LARGEST_U))
         tcs = mi.sum(axis=1) - factor_mi
         order = np.argsort(-tcs, kind="stable")
         signs = np.sign(np.take_along_axis(rho, np.abs(rho).argmax(axis=1)[:, None], axis=1))[order]
