@@ -17,7 +17,6 @@ if TYPE_CHECKING:
         advise_threshold,
     )
     from hoi_captum.corex.bio import BioCorEx
-    from hoi_captum.corex.embedding import PhateEmbedding
     from hoi_captum.corex.factors import factor_interactions, factor_members
     from hoi_captum.corex.linear import LinearCorEx
     from hoi_captum.corex.local import LocalCorEx
@@ -34,7 +33,6 @@ _HOMES = {
         "advise_threshold",
     ),
     "bio": ("BioCorEx",),
-    "embedding": ("PhateEmbedding",),
     "factors": ("factor_interactions", "factor_members"),
     "linear": ("LinearCorEx",),
     "local": ("LocalCorEx",),
@@ -47,7 +45,6 @@ __all__ = [
     "FactorAdvice",
     "LinearCorEx",
     "LocalCorEx",
-    "PhateEmbedding",
     "ThresholdAdvice",
     "advise_clusters",
     "advise_dimensions",

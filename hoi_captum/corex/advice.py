@@ -21,7 +21,7 @@ from sklearn.neighbors import NearestNeighbors
 from hoi_captum.core.options import check_count
 from hoi_captum.core.progress import progress_bar
 from hoi_captum.core.state import preserved_rng
-from hoi_captum.corex.base import CorEx, UnfittedError
+from hoi_captum.corex.base import CorEx, check_fitted
 from hoi_captum.corex.embedding import PhateEmbedding
 from hoi_captum.corex.factors import informational_correlation, member_threshold, noise_floor
 from hoi_captum.corex.partition import (
@@ -301,8 +301,7 @@ def advise_factors(
         NotFittedError: the estimator is not fitted.
         InputError: other columns than those of its fit.
     """
-    if not hasattr(estimator, "tcs_"):
-        raise UnfittedError(f"expected a fitted {type(estimator).__name__}; call its fit(X) first")
+    check_fitted(estimator, "tcs_")
     seed = seed_of(random_state)
     rows = estimator._rows(X, reset=False, min_rows=2)
     check_count("n_repeats", n_repeats)

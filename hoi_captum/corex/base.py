@@ -24,6 +24,33 @@ class UnfittedError(NotFittedError, SklearnNotFittedError):
     """An estimator was used before ``fit``: the library's error and scikit-learn's in one."""
 
 
+class NoVariationError(InputError):
+    """No variable of the data varies, so that there is nothing to explain."""
+
+
+def check_fitted(estimator: Any, attribute: str) -> None:
+    """Raises:
+    UnfittedError: the estimator has not learned the attribute.
+    """
+    if not hasattr(estimator, attribute):
+        name = type(estimator).__name__
+        raise UnfittedError(f"this {name} instance is not fitted yet; call fit(X) before using it")
+
+
+def as_array(X: Any, name: str = "X") -> Any:
+    """A Tensor as a numpy array (half precision as float32); anything else as it is.
+
+    Raises:
+        InputError: a sparse matrix.
+    """
+    if issparse(X):
+        raise InputError(f"expected dense {name}, got a sparse matrix; pass {name}.toarray()")
+    if not isinstance(X, Tensor):
+        return X
+    dense = X.detach().cpu()
+    return (dense.float() if dense.is_floating_point() and dense.element_size() == 2 else dense).numpy()
+
+
 class CorEx(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Base of the estimators that explain total correlation by latent factors.
 
@@ -69,16 +96,12 @@ class CorEx(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         missing = self.missing_values
         if missing is not None and (isinstance(missing, bool) or not isinstance(missing, Real)):
             raise OptionError(f"expected missing_values to be a number, NaN or None, got {missing!r}")
-        if issparse(X):
-            raise InputError("expected dense data, got a sparse matrix; pass X.toarray()")
-        if isinstance(X, Tensor):
-            dense = X.detach().cpu()
-            X = (dense.float() if dense.is_floating_point() and dense.element_size() == 2 else dense).numpy()
+        array = as_array(X)
         nan_is_missing = missing is not None and math.isnan(missing)
         try:
             rows = validate_data(
                 self,
-                X,
+                array,
                 reset=reset,
                 dtype=[np.float64, np.float32],
                 ensure_all_finite="allow-nan" if nan_is_missing else True,
@@ -109,9 +132,7 @@ class CorEx(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Raises:
         UnfittedError: before ``fit``.
         """
-        if not hasattr(self, "mi_"):
-            name = type(self).__name__
-            raise UnfittedError(f"this {name} instance is not fitted yet; call fit(X) before using it")
+        check_fitted(self, "mi_")
 
     def _random(self) -> np.random.RandomState:
         """The random numbers of ``random_state``.
@@ -126,6 +147,19 @@ class CorEx(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             raise OptionError(
                 f"expected random_state to be None, an int or a RandomState, got {self.random_state!r}"
             ) from None
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Names of the factors: the class's in small letters, and a number.
+
+        Args:
+            input_features: not used.
+
+        Raises:
+            UnfittedError: before ``fit``.
+        """
+        self._check_fitted()
+        names: NDArray[np.object_] = super().get_feature_names_out(input_features)
+        return names
 
     @property
     def _n_features_out(self) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hoi_captum.core.options import check_choice, check_count, check_flag, check_number
 from hoi_captum.core.progress import progress_bar
-from hoi_captum.corex.base import Array, CorEx
+from hoi_captum.corex.base import Array, CorEx, NoVariationError
 from hoi_captum.corex.gaussianize import fit_marginals
 from hoi_captum.corex.marginals import (
     MAX_VALUES,
@@ -161,7 +161,7 @@ class BioCorEx(CorEx):
 
         Raises:
             InputError: not a matrix of numbers with at least two different rows, or, for discrete
-                marginals, not whole numbers 0..31.
+                marginals, not whole numbers 0..31; NoVariationError if no variable varies.
             OptionError: an option is unusable.
 
         Warns:
@@ -240,7 +240,7 @@ class BioCorEx(CorEx):
         data = _by_variable(rows)
         columns = fit_marginals(rows, "standard", torch.device("cpu"))
         if bool(columns.constant.all()):
-            raise InputError(
+            raise NoVariationError(
                 f"expected columns that vary, got {rows.shape[0]} rows in which none does; "
                 "total correlation needs variables, drop constants and copies of one row"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from torch import Tensor, as_tensor
 
 from hoi_captum.core.progress import progress_bar
-from hoi_captum.corex.base import CorEx
+from hoi_captum.corex.base import CorEx, NoVariationError
 from hoi_captum.corex.partition import seeded
 from hoi_captum.errors import DataWarning, InputError
 
@@ -26,7 +27,8 @@ def fit_clusters(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> tuple[CorEx | None, ...]:
-    """A clone of ``base`` fitted to the rows of each cluster; None for a cluster of fewer than ``min_rows``.
+    """A clone of ``base`` fitted to the rows of each cluster; None for a cluster of fewer than ``min_rows``,
+    or of rows in which no variable varies.
 
     Args:
         base: the estimator.
@@ -38,7 +40,12 @@ def fit_clusters(
         verbose: a progress bar on stderr.
 
     Raises:
-        InputError: no cluster has ``min_rows`` rows, or the estimator refuses those of one (which is named).
+        InputError: no cluster has ``min_rows`` rows that vary, or the estimator refuses those of one (which
+            is named).
+
+    Warns:
+        DataWarning: clusters without a model.
+        Warning: what the fits warn of, once for all clusters where it is the same, which it names.
     """
     count = int(labels.max(initial=-1)) + 1
     sizes = np.bincount(labels[labels >= 0], minlength=count)
@@ -58,12 +65,33 @@ def fit_clusters(
         )
     jobs = (delayed(_fitted)(k, seeded(base, seed), take_rows(X, np.nonzero(labels == k)[0])) for k in large)
     models: list[CorEx | None] = [None] * count
+    told: dict[tuple[type[Warning], str], list[int]] = {}
     with progress_bar("Local CorEx", len(large), "cluster", verbose) as bar:
         # a generator, so that the bar moves while others are fitted
-        for k, model in zip(large, Parallel(n_jobs=n_jobs, return_as="generator")(jobs), strict=True):
-            models[k] = model
+        for k, fit in zip(large, Parallel(n_jobs=n_jobs, return_as="generator")(jobs), strict=True):
+            models[k] = fit.model
+            for warning in fit.warnings:
+                told.setdefault(warning, []).append(k)
             bar.update()
+    for (category, text), where in told.items():
+        warnings.warn(f"{_in_words(where)}: {text}", category, stacklevel=3)
+    still = [k for k in large if models[k] is None]
+    if len(still) == len(large):
+        raise NoVariationError(
+            f"expected a cluster with variables that vary, but in {_in_words(still)} of at least "
+            f"min_rows={min_rows} rows none does; pass other data, or other clusters"
+        )
+    if still:
+        warnings.warn(
+            f"{_in_words(still)}: no variable varies there, which gives no model; ask for fewer clusters",
+            DataWarning,
+            stacklevel=3,
+        )
     return tuple(models)
+
+
+def _in_words(clusters: list[int]) -> str:
+    return f"cluster{'s' * (len(clusters) > 1)} {', '.join(map(str, clusters))}"
 
 
 def take_rows(X: Any, index: NDArray[np.intp]) -> Any:
@@ -73,8 +101,26 @@ def take_rows(X: Any, index: NDArray[np.intp]) -> Any:
     return X.iloc[index] if hasattr(X, "iloc") else np.asarray(X)[index]
 
 
-def _fitted(cluster: int, model: Any, rows: Any) -> CorEx:
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """What comes back from a process.
+
+    Attributes:
+        model: fitted; None where no variable varies.
+        warnings: category and text.
+    """
+
+    model: CorEx | None
+    warnings: tuple[tuple[type[Warning], str], ...]
+
+
+def _fitted(cluster: int, model: Any, rows: Any) -> _Fit:
     try:
-        return model.fit(rows)  # type: ignore[no-any-return]
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model.fit(rows)
+        return _Fit(model, tuple(dict.fromkeys((w.category, str(w.message)) for w in caught)))
+    except NoVariationError:
+        return _Fit(None, ())
     except InputError as error:
         raise type(error)(f"cluster {cluster} ({len(rows)} rows): {error}") from error

@@ -26,7 +26,9 @@ _TOLERANCE = 1e-5  # of the metric scaling: relative gain of a step that ends it
 
 
 class PhateEmbedding(TransformerMixin, BaseEstimator):
-    """PHATE coordinates (Moon et al. 2019), also of new rows.
+    """PHATE coordinates (Moon et al. 2019), also of new rows: what embedder="phate" stands for.
+
+    Rows come checked: matrices (n, p) of finite numbers.
 
     Graph, diffusion time and potential are those of the ``phate`` package. Its last step, metric scaling of
     the potentials' distances, is scikit-learn's SMACOF (de Leeuw 1977) from the classical solution instead of
@@ -77,22 +79,25 @@ class PhateEmbedding(TransformerMixin, BaseEstimator):
             entropy = vne.compute_von_neumann_entropy(operator, t_max=_LONGEST)
             self.diffusion_time_ = int(vne.find_knee_point(entropy, x=np.arange(_LONGEST)))
         reached = np.linalg.matrix_power(operator, self.diffusion_time_)
-        most = len(operator) - 1
-        if self.n_components > most:
-            warnings.warn(
-                f"{len(operator)} rows have a PHATE embedding of at most {most} dimensions, not "
-                f"{self.n_components}; {most} are used",
-                DataWarning,
-                stacklevel=2,
-            )
         self._potential = -np.log(reached + _FLOOR)
-        self.landmarks_ = metric_coordinates(self._potential, min(self.n_components, most))
+        self.landmarks_ = self._places(self.n_components)
         return self
+
+    def _places(self, n_components: int) -> Array:
+        """Coordinates of the landmarks in so many dimensions, as far as they have as many."""
+        most = len(self._potential) - 1
+        if n_components > most:
+            warnings.warn(
+                f"{most + 1} rows have a PHATE embedding of at most {most} dimensions, not "
+                f"{n_components}; {most} are used",
+                DataWarning,
+                stacklevel=3,
+            )
+        return metric_coordinates(self._potential, min(n_components, most))
 
     def laid_out(self, n_components: int) -> Array:
         """The coordinates of the rows in another number of dimensions, (n, d); only the last step is made."""
-        self.landmarks_ = metric_coordinates(self._potential, n_components)
-        return self._of_rows()
+        return self._of_rows(self._places(n_components))
 
     def restore(self, X: Any, landmarks: Array) -> Self:
         """Take over coordinates that were found for these rows with these options."""
@@ -102,7 +107,7 @@ class PhateEmbedding(TransformerMixin, BaseEstimator):
 
     def fit_transform(self, X: Any, y: Any = None, **unused: Any) -> Array:
         """The coordinates of the rows, (n, d)."""
-        return self.fit(X)._of_rows()
+        return self.fit(X)._of_rows(self.landmarks_)
 
     def transform(self, X: Any) -> Array:
         """Where new rows belong: the mean of the coordinates of their neighbours, (m, d)."""
@@ -111,10 +116,11 @@ class PhateEmbedding(TransformerMixin, BaseEstimator):
             transitions = graph.extend_to_data(X)
             return np.asarray(graph.interpolate(self.landmarks_, transitions), dtype=np.float64)
 
-    def _of_rows(self) -> Array:
+    def _of_rows(self, places: Array) -> Array:
+        """The rows between the landmarks' places."""
         with quiet_phate():
             graph = self._phate.graph
-            points = graph.interpolate(self.landmarks_) if _has_landmarks(graph) else self.landmarks_
+            points = graph.interpolate(places) if _has_landmarks(graph) else places
         return np.array(points, dtype=np.float64)
 
     def _build(self, X: Any) -> None:

@@ -13,6 +13,7 @@ from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.options import check_count, check_number
 from hoi_captum.core.provenance import Provenance
 from hoi_captum.core.term import Term
+from hoi_captum.corex.base import check_fitted
 from hoi_captum.errors import InputError
 
 KIND = "corex"
@@ -133,7 +134,12 @@ def factor_interactions(
     Returns:
         Interactions: kind "corex", scores TC_j and weights I(Y_j; X_i) in nats. A factor without members is
         left out.
+
+    Raises:
+        NotFittedError: the estimator is not fitted.
+        InputError: another number of names than of variables.
     """
+    check_fitted(estimator, "mi_")
     terms = factor_terms(estimator, n_rows=n_rows, scope=scope, threshold=threshold)
     return corex_table(variable_names(estimator, names), terms, estimator, {})
 

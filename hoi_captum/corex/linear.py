@@ -13,7 +13,7 @@ from torch import Tensor
 from hoi_captum.core.options import check_choice, check_count, check_flag, check_number
 from hoi_captum.core.progress import progress_bar
 from hoi_captum.corex.annealing import Solution, schedule, solve
-from hoi_captum.corex.base import Array, CorEx
+from hoi_captum.corex.base import Array, CorEx, NoVariationError
 from hoi_captum.corex.covariance import covariance
 from hoi_captum.corex.gaussianize import KINDS, Marginals, chunks, fit_marginals
 from hoi_captum.corex.implied import ImpliedCorrelations
@@ -127,7 +127,7 @@ class LinearCorEx(CorEx):
             y: ignored.
 
         Raises:
-            InputError: unusable data.
+            InputError: unusable data; NoVariationError if no variable varies.
             OptionError: unusable options.
 
         Warns:
@@ -141,7 +141,7 @@ class LinearCorEx(CorEx):
         marginals = fit_marginals(rows, self.gaussianize, device)
         used = ~marginals.constant
         if not bool(used.any()):
-            raise InputError(
+            raise NoVariationError(
                 f"expected variables that vary, but all {rows.shape[1]} columns are constant over "
                 f"{rows.shape[0]} rows; pass data with distinct rows"
             )

@@ -15,7 +15,7 @@ from sklearn.metrics import pairwise_distances_argmin
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.options import check_choice, check_count, check_flag
 from hoi_captum.core.state import preserved_rng
-from hoi_captum.corex.base import Array, CorEx, UnfittedError
+from hoi_captum.corex.base import Array, CorEx, check_fitted
 from hoi_captum.corex.clusters import fit_clusters, take_rows
 from hoi_captum.corex.factors import corex_table, factor_terms, variable_names
 from hoi_captum.corex.partition import (
@@ -43,8 +43,8 @@ class LocalCorEx(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     Args:
         estimator: LinearCorEx or BioCorEx; cloned for each cluster. Default: None (LinearCorEx())
         n_clusters: of k-means; not used with a ``clusterer``. Default: 10
-        embedder: "phate" (:class:`~hoi_captum.corex.PhateEmbedding`), any scikit-learn transformer
-            (cloned; ``phate.PHATE`` is one), or None: cluster the rows as they are. Default: "phate"
+        embedder: "phate", any scikit-learn transformer (cloned; ``phate.PHATE`` is one), or None: cluster
+            the rows as they are. Default: "phate"
         clusterer: any scikit-learn clusterer (cloned); rows that it labels -1 belong to no cluster. Default:
             None (k-means, the best of ten starts)
         n_components: dimensions of PHATE's embedding. Default: 10
@@ -60,7 +60,8 @@ class LocalCorEx(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     Attributes:
         cluster_labels_: cluster of each row, (n,) int; -1: in none.
-        models_: a fitted estimator for each cluster; None where it had too few rows.
+        models_: a fitted estimator for each cluster; None where it had too few rows, or no variable that
+            varies (with a warning).
         embedding_: (n, d), or None where nothing was embedded.
         n_clusters_: number of clusters.
         cluster_sizes_: rows of each, (n_clusters,) int.
@@ -109,8 +110,13 @@ class LocalCorEx(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
         Raises:
             InputError: data that are no finite matrix (NaN is allowed in X where the estimator allows it),
-                other numbers of rows, fewer distinct rows than clusters, or no cluster large enough.
+                other numbers of rows, fewer distinct rows than clusters, no cluster that a model can be
+                fitted to, or an embedder or clusterer that fails.
             OptionError: an unusable option.
+
+        Warns:
+            DataWarning: clusters without a model, rows of none, and, as ConvergenceWarning, what the
+                estimator warns of, with the clusters' names.
         """
         self._check_options(given=cluster_labels is not None)
         rows = self._read(X, reset=True)
@@ -211,8 +217,13 @@ class LocalCorEx(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return hasattr(self, "models_")
 
     def _check_fitted(self) -> None:
-        if not hasattr(self, "models_"):
-            raise UnfittedError("this LocalCorEx instance is not fitted yet; call fit(X) before using it")
+        check_fitted(self, "models_")
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Names of the columns of :meth:`transform`; see :class:`~hoi_captum.corex.base.CorEx`."""
+        self._check_fitted()
+        names: NDArray[np.object_] = super().get_feature_names_out(input_features)
+        return names
 
     @property
     def _n_features_out(self) -> int:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import issparse
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.utils import check_array, check_random_state
 from torch import Tensor
 
 from hoi_captum.core.options import check_count
+from hoi_captum.corex.base import as_array
 from hoi_captum.corex.embedding import PhateEmbedding, quiet_phate
-from hoi_captum.errors import DataWarning, InputError, OptionError
+from hoi_captum.errors import DataWarning, HoiError, InputError, OptionError
 
 Rows = NDArray[np.floating[Any]]
 PHATE = "phate"
@@ -48,19 +50,18 @@ def partition_rows(data: Any, n: int | None = None, name: str = "partition_data"
     Raises:
         InputError: not a matrix of finite numbers, or another number of rows.
     """
-    if issparse(data):
-        raise InputError(f"expected dense {name}, got a sparse matrix; pass {name}.toarray()")
-    if isinstance(data, Tensor):
-        data = data.detach().cpu()
-        data = (data.float() if data.is_floating_point() and data.element_size() == 2 else data).numpy()
+    array = as_array(data, name)
     try:
         rows: Rows = check_array(
-            data, dtype=[np.float64, np.float32], allow_nd=True, input_name=name, estimator="LocalCorEx"
+            array, dtype=[np.float64, np.float32], allow_nd=True, input_name=name, estimator="LocalCorEx"
         )
     except ValueError as error:
+        text = str(error)
+        if text.startswith(f"Input {name} contains NaN"):
+            text = text.splitlines()[0]  # without scikit-learn's remedies
         raise InputError(
-            f"{error}\nClusters are made of {name}: pass a matrix of finite numbers, one row for each row "
-            "of X, or pass cluster_labels."
+            f"{text}\nClusters are made of {name}, where no value may be missing: pass partition_data, a "
+            "matrix of finite numbers with one row for each row of X, or pass cluster_labels."
         ) from error
     if n is not None and len(rows) != n:
         raise InputError(f"expected {n} rows of {name}, one for each row of X, got {len(rows)}")
@@ -89,7 +90,8 @@ def make_partition(
         n_jobs: of PHATE. Default: None (one)
 
     Raises:
-        InputError: too few (distinct) rows, or an embedding that is not a finite matrix.
+        InputError: too few (distinct) rows, an embedder or clusterer that fails, or an embedding that is not
+            a finite matrix.
         OptionError: an embedder or clusterer that is none.
     """
     distinct = len({row.tobytes() for row in rows})
@@ -110,7 +112,7 @@ def embed(
     """The rows' embedding (n, d) float64, and the fitted embedder; None for the rows themselves.
 
     Raises:
-        InputError: PHATE has fewer than 7 rows, or the embedding is not a finite matrix.
+        InputError: PHATE has fewer than 7 rows, the embedder fails, or the embedding is not a finite matrix.
         OptionError: ``embedder`` is none.
     """
     if embedder is None:
@@ -123,7 +125,7 @@ def embed(
         raise OptionError(
             f"expected embedder to be 'phate', a scikit-learn transformer or None, got {embedder!r}"
         )
-    with quiet_phate():
+    with quiet_phate(), _named("embedder", fitted, rows):
         points = np.asarray(fitted.fit_transform(rows), dtype=np.float64)
     return _finite(points, len(rows)), fitted
 
@@ -132,11 +134,25 @@ def embed_new(rows: Rows, embedder: Any) -> NDArray[np.float64]:
     """The place of new rows in the embedding of a fitted embedder.
 
     Raises:
-        InputError: the place is not finite.
+        InputError: the embedder fails, or the place is not finite.
     """
-    with quiet_phate():
+    with quiet_phate(), _named("embedder", embedder, rows):
         points = np.asarray(embedder.transform(rows), dtype=np.float64)
     return _finite(points, len(rows))
+
+
+@contextmanager
+def _named(role: str, estimator: Any, rows: Rows) -> Iterator[None]:
+    """Errors of an estimator that is not ours as InputError that names it."""
+    try:
+        yield
+    except HoiError:
+        raise
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"the {role} {type(estimator).__name__} failed on data of shape {rows.shape}: "
+            f"{error}; change its options, or pass another {role}"
+        ) from error
 
 
 def _finite(points: NDArray[np.float64], n: int) -> NDArray[np.float64]:
@@ -158,7 +174,9 @@ def _cluster(points: NDArray[np.float64], clusterer: Any, n_clusters: int, seed:
         clusterer = KMeans(n_clusters, n_init=10, random_state=seed)
     elif not _can(clusterer, "fit_predict"):
         raise OptionError(f"expected clusterer to be a scikit-learn clusterer or None, got {clusterer!r}")
-    labels = checked_labels(seeded(clusterer, seed).fit_predict(points), len(points), "labels of clusterer")
+    with _named("clusterer", clusterer, points):
+        found = seeded(clusterer, seed).fit_predict(points)
+    labels = checked_labels(found, len(points), "labels of clusterer")
     noise = int((labels < 0).sum())
     if noise == len(labels):
         raise InputError(

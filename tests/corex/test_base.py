@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 from sklearn.exceptions import NotFittedError as SklearnNotFittedError
 
 from hoi_captum import errors
-from hoi_captum.corex.base import CorEx
+from hoi_captum.corex.base import CorEx, as_array
 
 X = np.arange(12.0).reshape(4, 3) ** 2
 
@@ -123,6 +123,23 @@ def test_before_fit() -> None:
     for kind in (errors.NotFittedError, SklearnNotFittedError, errors.HoiError):
         with pytest.raises(kind, match=re.escape("this Reader instance is not fitted yet; call fit(X)")):
             model.transform(X)
+
+    with pytest.raises(errors.NotFittedError, match="this Reader instance is not fitted yet"):
+        model.get_feature_names_out()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64])
+def test_tensors_as_arrays(dtype: torch.dtype) -> None:
+    tensor = torch.arange(4).to(dtype)
+    if dtype.is_floating_point:
+        tensor.requires_grad_()
+    array = as_array(tensor)
+    assert array.dtype == {torch.float64: np.float64, torch.int64: np.int64}.get(dtype, np.float32)
+    np.testing.assert_array_equal(array, [0, 1, 2, 3])
+    given = object()
+    assert as_array(given) is given
+    with pytest.raises(errors.InputError, match=r"dense labels, got a sparse matrix; pass labels\.toarray"):
+        as_array(csr_matrix(X), "labels")
 
 
 def test_names_of_the_factors() -> None:

@@ -68,7 +68,9 @@ def test_the_potential_is_that_of_the_package_and_the_stress_no_larger(n_landmar
 def test_other_dimensions_need_the_last_step_alone():
     fitted = PhateEmbedding(4, random_state=0).fit(ROWS)
     np.testing.assert_array_equal(fitted.laid_out(2), PhateEmbedding(2, random_state=0).fit_transform(ROWS))
-    assert fitted.landmarks_.shape == (120, 2)
+    assert fitted.landmarks_.shape == (120, 4)  # as it was
+    assert fitted.transform(ROWS[:3]).shape == (3, 4)
+    np.testing.assert_array_equal(fitted.laid_out(4), fitted.landmarks_)
 
 
 @pytest.mark.parametrize("n_landmark", [1000, 60])

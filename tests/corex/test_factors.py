@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hoi_captum.core.interactions import Interactions
+from hoi_captum.corex import LinearCorEx
 from hoi_captum.corex.factors import (
     factor_interactions,
     factor_members,
@@ -17,7 +18,7 @@ from hoi_captum.corex.factors import (
     noise_floor,
     otsu,
 )
-from hoi_captum.errors import InputError, OptionError
+from hoi_captum.errors import InputError, NotFittedError, OptionError
 
 
 def fitted(mi, tcs, **more):
@@ -114,6 +115,11 @@ def test_names_are_those_of_the_data_unless_given():
     assert factor_interactions(named, n_rows=50).players == ("u", "v")
     with pytest.raises(InputError, match="expected 2 names"):
         factor_interactions(named, ["only"], n_rows=50)
+
+
+def test_before_fit():
+    with pytest.raises(NotFittedError, match="this LinearCorEx instance is not fitted yet; call fit"):
+        factor_interactions(LinearCorEx(2), n_rows=50)
 
 
 def test_no_factor_gives_an_empty_table_that_can_be_kept(tmp_path):

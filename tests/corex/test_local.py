@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError as SklearnNotFittedError
 from sklearn.manifold import TSNE
 from sklearn.metrics import adjusted_rand_score
 
-from hoi_captum.corex import LocalCorEx
+from hoi_captum.corex import LinearCorEx, LocalCorEx
 from hoi_captum.errors import DataWarning, InputError, NotFittedError, OptionError
 from tests.corex.stand_in import PrincipalCorEx
 
@@ -182,6 +182,18 @@ def test_small_clusters_have_no_model_and_their_rows_no_values():
         local(min_rows=81).fit(X)
 
 
+def test_a_cluster_that_does_not_vary_is_none_among_others():
+    X, truth = two_kinds()
+    X[truth == 1] = 30.0
+    with pytest.warns(DataWarning, match=r"cluster \d: no variable varies there"):
+        model = LocalCorEx(LinearCorEx(1), n_clusters=2, embedder=None).fit(X)
+    still = model.cluster_labels_[np.argmax(truth == 1)]
+    assert model.models_[still] is None
+    np.testing.assert_array_equal(np.isnan(model.tc_), [still == 0, still == 1])
+    np.testing.assert_array_equal(np.isnan(model.transform(X)[:, 0]), truth == 1)
+    assert {t.scope for t in model.interactions()} == {f"cluster:{1 - still}"}
+
+
 def test_frames_keep_their_names():
     X, _ = two_kinds()
     frame = pd.DataFrame(X, columns=list("abcde"))
@@ -270,5 +282,7 @@ def test_unfitted_use_is_refused(call):
 def test_results_and_files_need_a_fit(tmp_path):
     with pytest.raises(NotFittedError):
         local().interactions()
+    with pytest.raises(NotFittedError):
+        local().get_feature_names_out()
     with pytest.raises(NotFittedError):
         local().save(tmp_path / "x.safetensors")

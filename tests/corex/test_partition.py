@@ -176,6 +176,32 @@ def test_an_embedding_that_is_not_finite_is_refused():
         make_partition(groups(rows=5)[0], **OPTIONS | {"embedder": Broken()})
 
 
+def test_an_embedder_or_clusterer_that_fails_is_named():
+    rows, _ = groups(rows=5)
+    with pytest.raises(
+        InputError, match=r"the embedder PCA failed on data of shape \(15, 6\): .*20.*another"
+    ):
+        make_partition(rows, **OPTIONS | {"embedder": PCA(20)})
+    with pytest.raises(
+        InputError, match=r"the clusterer KMeans failed on data of shape \(15, 6\): n_samples"
+    ):
+        make_partition(rows, **OPTIONS | {"embedder": None, "clusterer": KMeans(16)})
+    _, fitted = embed(rows, embedder=PCA(2), n_components=2, seed=0)
+    with pytest.raises(InputError, match=r"the embedder PCA failed on data of shape \(15, 5\): X has 5 feat"):
+        embed_new(rows[:, :5], fitted)
+
+
+@pytest.mark.parametrize("name", ["partition_data", "X"])
+def test_missing_values_are_refused_in_our_words(name):
+    with pytest.raises(InputError) as error:
+        partition_rows(np.array([[1.0, np.nan], [0.0, 1.0]]), name=name)
+    first, second = str(error.value).splitlines()
+    assert first == f"Input {name} contains NaN."
+    assert second.startswith(
+        f"Clusters are made of {name}, where no value may be missing: pass partition_data"
+    )
+
+
 def test_partition_data_may_be_images_tensors_and_whole_numbers():
     images = torch.arange(24, dtype=torch.uint8).reshape(2, 3, 4)
     np.testing.assert_array_equal(partition_rows(images), np.arange(24.0).reshape(2, 12))
