@@ -47,8 +47,12 @@ def construct(cls: type, forward_func: Any, adapter: Adapter, layer: Any, option
     unknown = [name for name in options if name not in known]
     if unknown:
         raise OptionError(f"{cls.__name__} has no option {', '.join(unknown)}; it has {', '.join(known)}")
-    if "class_names" in accepted and adapter.labels:
-        options = {"class_names": adapter.labels} | options
+    if "class_names" in accepted:
+        options = {"class_names": adapter.label} | options
+    for name in getattr(cls, "class_options", ()):
+        if isinstance(options.get(name), list | tuple):
+            columns = [adapter.column(c) if isinstance(c, str) else c for c in options[name]]
+            options = options | {name: columns}
     if "layer" not in accepted:
         if layer is not None:
             raise OptionError(f"{cls.__name__} explains inputs, not layers; leave layer out")

@@ -41,12 +41,15 @@ class Explanation:
             an explanation that was loaded from a file.
         example: the explained input; None in an explanation that was loaded from a file.
         layout: what is needed to draw the players.
+        method: the instance that explained, fitted where it learns: for its other verbs, and its ``save``;
+            None in an explanation that was loaded from a file.
     """
 
     interactions: Interactions
     layout: Layout | None = None
     attributions: Any = None
     example: Example | None = None
+    method: Any = None
 
     def show(self, k: int = 10) -> None:
         """Print the k strongest interactions as a table; in a notebook, show the page instead."""
@@ -74,7 +77,9 @@ class Explanation:
         kept = source.details.get("checkpoint")
         if isinstance(kept, Mapping) and kept.get("resumed_rows"):
             parts.append(f"{kept['resumed_rows']:,} rows from the checkpoint")
-        if source.seconds:
+        if source.details.get("fit_seconds"):
+            parts.append(f"learned in {source.details['fit_seconds']:.1f} s")
+        elif source.seconds:
             parts.append(f"{source.seconds:.1f} s")
         for name in ("roughness", "gap"):
             if name in source.details:
@@ -287,13 +292,13 @@ def explain(
         objectives = [a.objective(t, e) for a, t, e in zip(adapters, targets, examples, strict=True)]
         forwards: list[Any] = [o.forward_func for o in objectives]
         instance = construct(cls, forwards if several else forwards[0], adapters[0], layer, options)
+        if checkpoint is not None and "checkpoint" not in inspect.signature(instance.interact).parameters:
+            raise OptionError(f"{cls.__name__} keeps no values in a file; leave checkpoint out")
         if learns(cls):
             fit_method(instance, adapters[0], background, template=template, show_progress=show_progress)
         call = dict(example) | {
             "target": PerModel(*(o.target for o in objectives)) if several else objectives[0].target
         }
-        if checkpoint is not None and "checkpoint" not in inspect.signature(instance.interact).parameters:
-            raise OptionError(f"{cls.__name__} keeps no values in a file; leave checkpoint out")
         extra = {
             "internal_batch_size": internal_batch_size,
             "show_progress": show_progress,
@@ -303,8 +308,9 @@ def explain(
     details = dict(interactions.provenance.details) | _notes(cls, example, objectives, adapters)
     interactions = interactions.with_provenance(target=_target_name(objectives), details=details)
     if getattr(cls, "players_are_neurons", False):  # which the input's layout does not show
-        return Explanation(interactions, None, attributions, example)
-    return Explanation(interactions.with_players(example.names), example.layout, attributions, example)
+        return Explanation(interactions, None, attributions, example, instance)
+    interactions = interactions.with_players(example.names)
+    return Explanation(interactions, example.layout, attributions, example, instance)
 
 
 def _result_class(metadata: Mapping[str, str]) -> type[Interactions]:

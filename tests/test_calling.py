@@ -14,7 +14,7 @@ from torch import nn
 import hoi_captum as hoi
 from hoi_captum import cli, zoo
 from hoi_captum.corex import LinearCorEx
-from hoi_captum.errors import InputError, OptionError
+from hoi_captum.errors import DataWarning, InputError, OptionError
 
 QUICK = {"method": "layer-local-corex", "n_factors": 3, "n_clusters": 1, "embedder": None}
 TEXTS = [text for text, _ in zoo.samples("sentiment-bert-a", 60)]
@@ -48,12 +48,39 @@ def test_texts_teach_a_language_model_s_layer(name, layer):
     assert table.players == tuple(f"neuron {i}" for i in range(mi.shape[1]))
     assert table.provenance.details["unit"] == "nats"
     assert explanation.layout is None
-    assert explanation.summary().startswith("region 0 of 1 (60 of 60 rows), total correlation ")
+    place = layer or "bert.encoder.layer.1"
+    assert explanation.summary().startswith(f"cluster:0 of {place} (60 of 60 rows), total correlation ")
 
 
 def test_classes_have_the_model_s_names():
     explanation = hoi.explain("zoo:sentiment-bert-a", TEXT, background=TEXTS, include_logits=True, **QUICK)
     assert explanation.interactions.players[-2:] == ("log p(negative)", "log p(positive)")
+
+
+def test_tokens_can_be_named_and_a_whole_vocabulary_is_refused():
+    call = {"background": TEXTS, "template": zoo.prompt("sentiment-llama-a"), "layer": "model.norm"} | QUICK
+    explanation = hoi.explain("zoo:sentiment-llama-a", TEXT, include_logits=["good", "bad"], **call)
+    assert [p.replace(" ", "") for p in explanation.interactions.players[-2:]] == ["logp(good)", "logp(bad)"]
+    assert explanation.method.class_association(0).shape == (3, 2)
+    with pytest.raises(OptionError, match="include_logits with the classes that matter, of 5,000"):
+        hoi.explain("zoo:sentiment-llama-a", TEXT, include_logits=True, **call)
+
+
+def test_what_explain_has_fitted_can_be_kept_and_asked(tmp_path):
+    explanation = hoi.explain("zoo:sentiment-bert-a", TEXT, background=TEXTS, include_logits=True, **QUICK)
+    method = explanation.method
+    x = explanation.example.inputs
+    moved = method.perturb(x, 0, 0.5)
+    torch.testing.assert_close(moved.outputs[1], method.forward_func(x).detach())
+    saved = method.save(tmp_path / "layer.safetensors")
+    loaded = hoi.LayerLocalCorEx.load(saved, method.forward_func, method.layer)
+    assert torch.equal(loaded.attribute(x), explanation.attributions)
+    with pytest.warns(DataWarning, match=r"bert.encoder.layer.1.*bert.encoder.layer.0"):
+        hoi.LayerLocalCorEx.load(saved, method.forward_func, zoo_layer(method, 0))
+
+
+def zoo_layer(method: hoi.LayerLocalCorEx, number: int) -> nn.Module:
+    return method.forward_func.module.get_submodule(f"bert.encoder.layer.{number}")
 
 
 def test_images_teach_a_convolution_s_channels(tmp_path):
@@ -65,12 +92,13 @@ def test_images_teach_a_convolution_s_channels(tmp_path):
     channels = model.layer2[-1].conv2.out_channels
     assert explanation.attributions.shape[1] == channels
     assert explanation.interactions.players[0] == "channel 0"
-    assert explanation.interactions.players[channels:] == tuple(f"log p(class {i})" for i in range(10))
+    assert explanation.interactions.players[channels:] == tuple(f"log p({i})" for i in range(10))
     for ending in (".html", ".png", ".json", ".safetensors"):
         explanation.save(tmp_path / f"x{ending}")
     loaded = hoi.Explanation.load(tmp_path / "x.safetensors")
     assert loaded.interactions == explanation.interactions
-    assert "region 0 of 1 (80 of 80 rows)" in (tmp_path / "x.html").read_text("utf-8")
+    assert loaded.method is None
+    assert "cluster:0 of layer2 (80 of 80 rows)" in (tmp_path / "x.html").read_text("utf-8")
 
 
 def test_rows_teach_a_tabular_model(capsys):

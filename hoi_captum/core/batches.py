@@ -15,6 +15,10 @@ from hoi_captum.core.options import check_count
 from hoi_captum.errors import InputError
 
 DEFAULT_BATCH = 64
+_HINT = (
+    "; torch.as_tensor(array) makes a Tensor, and hoi_captum.adapt(model, ...).examples(raws) reads texts, "
+    "images and tables"
+)
 _KEYS = ("inputs", "additional_forward_args", "labels")
 
 
@@ -70,10 +74,11 @@ def batches(
         raise InputError("expected labels only with data given as Tensors; let each batch bring its labels")
     if isinstance(data, Dataset):
         data = DataLoader(data, batch_size=size)
-    if isinstance(data, str | bytes | Mapping) or not isinstance(data, Iterable):
+    is_array = hasattr(data, "to_numpy") or hasattr(data, "__array__")
+    if is_array or isinstance(data, str | bytes | Mapping) or not isinstance(data, Iterable):
         raise InputError(
             f"expected data as a Tensor, a tuple of Tensors, a Dataset or an iterable of batches, got "
-            f"{type(data).__name__}"
+            f"{type(data).__name__}{_HINT}"
         )
     for item in data:
         yield _as_batch(item, shared)
@@ -108,6 +113,8 @@ def _as_batch(item: Any, shared: tuple[Any, ...]) -> Batch:
         inputs, labels = item[0], item[1] if len(item) == 2 else None
     else:
         inputs = item
+    if isinstance(inputs, str):
+        raise InputError(f"expected a batch to be a Tensor or a tuple of Tensors, got a str{_HINT}")
     tensors = as_tensors(inputs, "a batch")
     if not len(tensors[0]):
         raise InputError("expected at least one row in a batch, got an empty one")

@@ -320,11 +320,11 @@ class Interactions:
         return total * self._per_scope()
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row for each term: players (names), members (ids), kind, scope, order, score."""
+        """One row for each term: players (names), members (ids), kind, scope, order, score; weights."""
         import pandas as pd
 
         split = [tuple(m.tolist()) for m in np.split(self.members, self.offsets[1:-1])] if len(self) else []
-        return pd.DataFrame(
+        frame = pd.DataFrame(
             {
                 "players": [tuple(self.players[i] for i in m) for m in split],
                 "members": split,
@@ -334,6 +334,7 @@ class Interactions:
                 "score": self.scores,
             }
         )
+        return frame if self.weights is None else frame.assign(weights=[t.weights for t in self])
 
     # ---------------------------------------------------------------- files
     def pack(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:

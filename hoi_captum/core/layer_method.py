@@ -54,6 +54,7 @@ class LayerMethod(LayerAttribution):
 
         players_are_neurons: the players of the result are not those of the example that is explained.
         unit: of the scores.
+        class_options: constructor options that list classes; ``explain`` takes their names there.
     """
 
     name: ClassVar[str]
@@ -61,6 +62,7 @@ class LayerMethod(LayerAttribution):
     orders: ClassVar[tuple[int, int | None]]
     summary: ClassVar[str]
     unit: ClassVar[str]
+    class_options: ClassVar[tuple[str, ...]] = ()
     several_models: ClassVar[bool] = False
     players_are_neurons: ClassVar[bool] = True
     result: ClassVar[type[Interactions]] = Interactions

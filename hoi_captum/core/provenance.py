@@ -12,7 +12,16 @@ from typing import Any
 from torch import nn
 
 # the packages whose version can change a number
-_LIBRARIES = ("hoi-captum", "captum", "torch", "torchvision", "transformers", "numpy")
+_LIBRARIES = (
+    "hoi-captum",
+    "captum",
+    "torch",
+    "torchvision",
+    "transformers",
+    "numpy",
+    "scikit-learn",
+    "phate",
+)
 
 
 @cache

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _COLOUR = SERIES[2]  # information has no sign: none of the signs' colours
 _PALE = "#bcdcd7"
 _INCHES = 0.23  # of a bar
+_CLASSES = 3  # bars that classes have, however little it is that a factor knows of them
 _WIDTH = 26  # characters of a name
 
 
@@ -60,18 +61,39 @@ def factors_plot(
     rows = []
     for term in best:
         weights = np.nan_to_num(np.array(term.weights, dtype=np.float64))
-        first = np.argsort(-weights, kind="stable")[:members]
+        first = _shown(weights, np.array(term.members), members, interactions)
         names = [interactions.players[term.members[i]] for i in first]
         more = f" of {term.order}" if term.order > members else ""
         count = f"{len(first)}{more} member{'s' * (term.order != 1)}"
         head = f"{count}, total correlation {term.score:.2f}"
-        rows.append((f"{shorten(term.scope, 24)}: {head}" if term.scope else head, names, weights[first]))
+        place = ", ".join(filter(None, (shorten(term.scope or "", 24), _number(interactions, term.score))))
+        rows.append((f"{place}: {head}" if place else head, names, weights[first]))
     figure, axes = _panels([len(names) for _, names, _ in rows])
     scale = max(largest(values) for _, _, values in rows) or 1.0
     for ax, (head, names, values) in zip(axes, rows, strict=True):
         _bars(ax, head, names, values, scale, places=max(len(names) for _, names, _ in rows))
     left_out = f"the {k} strongest of {len(shown)} factors" if len(shown) > k else ""
     return finish(figure, title, left_out)
+
+
+def _number(interactions: Interactions, score: float) -> str:
+    """Which factor a score is of, where the table has those of all factors of its region."""
+    found = np.flatnonzero(np.asarray(interactions.arrays.get("tcs", ())) == score)
+    return f"factor {found[0]}" if len(found) == 1 else ""
+
+
+def _shown(
+    weights: NDArray[np.float64], members: NDArray[np.int64], k: int, interactions: Interactions
+) -> NDArray[np.intp]:
+    """The k members of largest weight; classes among the players have up to three of these places."""
+    order = np.argsort(-weights, kind="stable")
+    n_neurons = interactions.arrays.get("n_neurons")
+    if n_neurons is None:
+        return order[:k]
+    classes = order[members[order] >= int(n_neurons)][:_CLASSES]
+    neurons = order[members[order] < int(n_neurons)][: k - len(classes)]
+    shown = np.concatenate([neurons, classes])
+    return shown[np.argsort(-weights[shown], kind="stable")]
 
 
 def mi_bars_plot(

@@ -157,7 +157,11 @@ def render_page(
 
 def _subtitle(interactions: Interactions) -> str:
     source = interactions.provenance
-    parts = [f"Explained output: {source.target}" if source.target else "", " and ".join(source.model)]
+    # factors of neurons are about a region of the data, not about an output
+    explained = (
+        f"Explained output: {source.target}" if source.target and "about" not in source.details else ""
+    )
+    parts = [explained, " and ".join(source.model)]
     return " — ".join(p for p in parts if p)
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from captum.log import log_usage
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hoi_captum.core.interactions import Interactions
@@ -54,7 +55,8 @@ class LayerLocalCorEx(LayerRegions):
         include_logits (bool or Sequence[int]): also give CorEx the log-softmax of the outputs, of all
             classes or of these, so that factors can be told by the classes they concern.
             ``forward_func`` must give logits or log-probabilities. Default: False
-        class_names (Sequence[str], optional): of the outputs. Default: None (their numbers)
+        class_names (Sequence[str] or Callable, optional): of the outputs, or a function of their number.
+            Default: None (their numbers)
         partition (str): what the regions are found in: ``layer`` (what CorEx gets) or ``inputs``
             (as in the paper's image networks). Default: ``layer``
         estimator (optional): a CorEx to be fitted in each cluster. Default: None
@@ -88,6 +90,7 @@ class LayerLocalCorEx(LayerRegions):
     orders: ClassVar[tuple[int, int | None]] = (1, None)
     summary: ClassVar[str] = "groups of neurons that share information, per region of the data"
     unit: ClassVar[str] = "nats"
+    class_options: ClassVar[tuple[str, ...]] = ("include_logits",)
 
     # ---------------------------------------------------------------- Captum's verb, and ours
     def has_convergence_delta(self) -> bool:
@@ -143,7 +146,8 @@ class LayerLocalCorEx(LayerRegions):
             above the threshold with their I(Y_j; X_i) as weights, its score the total correlation that the
             factor explains (nats), its scope the region, ``cluster:3``. Players are the neurons, and the
             classes' log-probabilities where they were included. ``arrays`` has ``factor_values``, the
-            row's own.
+            row's own; ``tcs`` of all of the region's factors, which tell a term's factor; and
+            ``n_neurons``: players behind these are classes.
 
         Raises:
             NotFittedError, InputError: as :meth:`attribute`.
@@ -164,9 +168,18 @@ class LayerLocalCorEx(LayerRegions):
         tables = {k: self._factors(k) for k in set(clusters)}
         seconds = time.perf_counter() - started
         return [
-            replace(tables[k], arrays={"factor_values": own}, provenance=self._provenance(k, target, seconds))
+            replace(
+                tables[k],
+                arrays=self._arrays(k) | {"factor_values": own},
+                provenance=self._provenance(k, target, seconds),
+            )
             for k, own in zip(clusters, values, strict=True)
         ]
+
+    def _arrays(self, cluster: int) -> dict[str, NDArray[Any]]:
+        """What tells a drawing which factor a term is, and which players are classes."""
+        tcs = self._model(cluster).tcs_ if self._known(cluster) else np.zeros(0)
+        return {"tcs": tcs, "n_neurons": np.array(len(self.neuron_names_))}
 
     def _factors(self, cluster: int) -> Interactions:
         """The factors of a region as terms, strongest first."""
@@ -223,7 +236,7 @@ class LayerLocalCorEx(LayerRegions):
         """
         strengths = check_strengths(strength)
         check_choice("around", around, STARTS)
-        rows, clusters = self._explained(inputs, None, additional_forward_args)
+        rows, clusters = self._explained(inputs, None, additional_forward_args, plain=True)
         k = clusters[0] if cluster is None else cluster
         n = len(self.neuron_names_)
         along = direction_of(self._model(k, factor), factor, direction)[:n]

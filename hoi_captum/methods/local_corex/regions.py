@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from hoi_captum.core.layer_method import LayerMethod, LayerRows
 from hoi_captum.core.options import check_choice, check_count, check_number
 from hoi_captum.core.provenance import Provenance, describe_model
-from hoi_captum.core.state import preserved_state, warn_of_training_mode
+from hoi_captum.core.state import module_behind, preserved_state, warn_of_training_mode
 from hoi_captum.corex import LinearCorEx, LocalCorEx
 from hoi_captum.errors import DataWarning, InputError, ModelOutputError, NotFittedError, OptionError
-from hoi_captum.methods.local_corex.class_scores import log_probabilities, scoring
+from hoi_captum.methods.local_corex.class_scores import Classes, scoring
 from hoi_captum.methods.local_corex.saving import read_fitted, write_fitted
 
 PARTITIONS = ("layer", "inputs")
@@ -42,7 +42,7 @@ class LayerRegions(LayerMethod):
         pooling: str = "mean",
         neuron_dim: int | None = None,
         include_logits: bool | Sequence[int] = False,
-        class_names: Sequence[str] | None = None,
+        class_names: Sequence[str] | Callable[[int], str] | None = None,
         partition: str = "layer",
         estimator: Any = None,
         embedder: Any = "phate",
@@ -56,8 +56,7 @@ class LayerRegions(LayerMethod):
         super().__init__(forward_func, layer, device_ids, pooling=pooling, neuron_dim=neuron_dim)
         self.n_factors = check_count("n_factors", n_factors)
         self.n_clusters = None if n_clusters is None else check_count("n_clusters", n_clusters)
-        self.include_logits = _check_logits(include_logits)
-        self.class_names = None if class_names is None else tuple(map(str, class_names))
+        self.classes = Classes.of(include_logits, class_names)
         self.partition = check_choice("partition", partition, PARTITIONS)
         self.estimator = estimator
         self.embedder = embedder
@@ -112,21 +111,22 @@ class LayerRegions(LayerMethod):
                 show_progress=show_progress,
             ):
                 neurons.append(_array(rows.neurons))
-                if self.include_logits is not False:
-                    logits.append(self._log_probabilities(rows.output))
+                if self.classes.include:
+                    logits.append(self.classes.log_probabilities(rows.output))
                 if self.partition == "inputs":
                     inputs.append(_flat(rows.arguments.inputs))
             shapes = rows.shapes
         activations = np.concatenate(neurons)
         matrix = np.concatenate([activations, _stacked(logits)], axis=1) if logits else activations
-        columns = self._columns(logits[0].shape[1]) if logits else ()
+        columns = self.classes.columns(logits[0].shape[1]) if logits else ()
         local = self._estimator(len(matrix), show_progress)
         # log-probabilities are for CorEx alone: regions are those of the layer, or of the inputs
         space = _together(inputs) if inputs else activations
         local.fit(matrix, partition_data=space, cluster_labels=cluster_labels)
         # nothing before this line changed what an earlier fit had learned
         self.local_, self._at_input = local, attribute_to_layer_input
-        self.class_columns_, self.neuron_names_ = columns, self.pooling.names(shapes)
+        self.class_columns_, self.class_names_ = columns, self.classes.named(columns)
+        self.neuron_names_, self.layer_name_ = self.pooling.names(shapes), self._layer_name()
         members = [local.cluster_labels_ == k for k in range(local.n_clusters_)]
         nowhere = np.full(activations.shape[1], np.nan)  # numbers of regions may be left out
         self.means_ = np.stack(
@@ -197,13 +197,11 @@ class LayerRegions(LayerMethod):
     @property
     def player_names(self) -> tuple[str, ...]:
         """Names of the neurons, and of the log-probabilities where they were included."""
-        known = self.class_names
-        named = (f"class {c}" if known is None else known[c] for c in self.class_columns_)
-        return self.neuron_names_ + tuple(f"log p({name})" for name in named)
+        return self.neuron_names_ + self.class_names_
 
     def _forward(self) -> Callable[..., Any]:
         # read late: Captum's wrappers copy an instance and replace its forward_func
-        return self.forward_func if self.include_logits is False else scoring(self.forward_func)
+        return scoring(self.forward_func) if self.classes.include else self.forward_func
 
     def _estimator(self, rows: int, show_progress: bool) -> LocalCorEx:
         """What is to be fitted to so many rows."""
@@ -221,26 +219,21 @@ class LayerRegions(LayerMethod):
             verbose=show_progress,
         )
 
-    def _columns(self, count: int) -> tuple[int, ...]:
-        columns = self.include_logits if isinstance(self.include_logits, tuple) else tuple(range(count))
-        if self.class_names is not None and max(columns) >= len(self.class_names):
-            raise OptionError(
-                f"expected class_names for the classes up to {max(columns)}, got {len(self.class_names)}"
-            )
-        return columns
-
     def _check_fitted(self) -> None:
         if not hasattr(self, "local_"):
             raise NotFittedError(
                 f"this {type(self).__name__} is not fitted yet; call fit(data) before using it"
             )
 
-    def _explained(self, inputs: Any, target: Any, additional: Any) -> tuple[LayerRows, list[int]]:
-        """The layer for the inputs, and the region of each row."""
+    def _explained(
+        self, inputs: Any, target: Any, additional: Any, *, plain: bool = False
+    ) -> tuple[LayerRows, list[int]]:
+        """The layer for the inputs, and the region of each row; plain: with the forward function itself."""
         self._check_fitted()
         warn_of_training_mode(self.forward_func)
         with preserved_state(self.forward_func):
-            rows = self._read(self._forward(), inputs, target, additional, at_input=self._at_input)
+            forward = self.forward_func if plain else self._forward()
+            rows = self._read(forward, inputs, target, additional, at_input=self._at_input)
             if target is not None:
                 rows.arguments.select(rows.output, torch.arange(len(rows)))
         if rows.neurons.shape[1] != len(self.neuron_names_):
@@ -269,14 +262,9 @@ class LayerRegions(LayerMethod):
     def _matrix(self, rows: LayerRows) -> NDArray[np.floating[Any]]:
         """What CorEx gets of some rows: neurons, and log-probabilities where they are included."""
         neurons = _array(rows.neurons)
-        if self.include_logits is False:
+        if not self.classes.include:
             return neurons
-        return np.concatenate([neurons, self._log_probabilities(rows.output)], axis=1)
-
-    def _log_probabilities(self, output: Any) -> NDArray[np.float64]:
-        columns = self.include_logits if isinstance(self.include_logits, tuple) else None
-        logs: NDArray[np.float64] = log_probabilities(output, columns).numpy()
-        return logs
+        return np.concatenate([neurons, self.classes.log_probabilities(rows.output)], axis=1)
 
     def _chosen(self, rows: LayerRows, clusters: Sequence[int]) -> list[int]:
         """The factor that each row shows."""
@@ -301,7 +289,10 @@ class LayerRegions(LayerMethod):
         self._check_fitted()
         there = {k: model for k, model in enumerate(self.local_.models_) if model is not None}
         if check_count("cluster", cluster, low=0) not in there:
-            raise InputError(f"expected cluster to be one of {sorted(there)}, got {cluster}")
+            raise InputError(
+                f"expected cluster to be one of {sorted(there)}, got {cluster}; regions of fewer than "
+                f"min_rows={self.min_rows} rows have no factors"
+            )
         count = len(there[cluster].tcs_)
         if factor is not None and check_count("factor", factor, low=0) >= count:
             raise InputError(f"expected factor in 0..{count - 1}, got {factor}")
@@ -309,16 +300,22 @@ class LayerRegions(LayerMethod):
 
     def _about_region(self, cluster: int) -> str:
         if not self._known(cluster):
-            return f"region {cluster} has no factors"
+            return f"cluster:{cluster} of {self.layer_name_} has no factors"
         rows, tc = int(self.local_.cluster_sizes_[cluster]), float(self.local_.tc_[cluster])
         return (
-            f"region {cluster} of {self.local_.n_clusters_} ({rows:,} of {self.fit_rows_:,} rows), total "
+            f"cluster:{cluster} of {self.layer_name_} ({rows:,} of {self.fit_rows_:,} rows), total "
             f"correlation {tc:.3g} nats"
         )
 
+    def _layer_name(self) -> str:
+        """The layer's place in the model, as far as the model is seen; else its class."""
+        model = module_behind(self.forward_func)
+        names = [] if model is None else [name for name, m in model.named_modules() if m is self.layer]
+        return names[0] if names and names[0] else type(self.layer).__name__
+
     def _options(self) -> dict[str, Any]:
-        named = ("n_factors", "n_clusters", "include_logits", "partition", "factor", "threshold", "min_rows")
-        chosen = {name: getattr(self, name) for name in named}
+        named = ("n_factors", "n_clusters", "partition", "factor", "threshold", "min_rows")
+        chosen = {name: getattr(self, name) for name in named} | {"include_logits": self.classes.include}
         pooled = {"pooling": self.pooling.kind, "neuron_dim": self.pooling.neuron_dim}
         given = {name: getattr(self, name) for name in ("estimator", "embedder", "clusterer")}
         return chosen | pooled | {k: v if v is None else str(v) for k, v in given.items()}
@@ -334,7 +331,7 @@ class LayerRegions(LayerMethod):
             seconds=seconds,
             details={
                 "about": self._about_region(cluster),
-                "layer": type(self.layer).__name__,
+                "layer": self.layer_name_,
                 "cluster": cluster,
                 "cluster_rows": int(self.local_.cluster_sizes_[cluster]) if cluster >= 0 else 0,
                 "total_correlation": float(self.local_.tc_[cluster]) if self._known(cluster) else None,
@@ -342,17 +339,6 @@ class LayerRegions(LayerMethod):
                 "fit_seconds": self.fit_seconds_,
             },
         )
-
-
-def _check_logits(value: Any) -> bool | tuple[int, ...]:
-    if isinstance(value, bool):
-        return value
-    if not isinstance(value, Sequence) or isinstance(value, str) or not len(value):
-        raise OptionError(f"expected include_logits to be True, False or a list of classes, got {value!r}")
-    columns = tuple(check_count("include_logits", c, low=0) for c in value)
-    if len(set(columns)) < len(columns):
-        raise OptionError(f"expected include_logits without repetition, got {value!r}")
-    return columns
 
 
 def _array(neurons: Tensor) -> NDArray[np.floating[Any]]:

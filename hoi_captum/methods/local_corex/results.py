@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hoi_captum.errors import InputError
+
 
 @dataclass(frozen=True, eq=False)
 class Perturbation:
@@ -29,15 +31,21 @@ class Perturbation:
     cluster: int
     factor: int
 
+    def __repr__(self) -> str:
+        outputs = tuple(self.outputs.shape)
+        return f"Perturbation(cluster={self.cluster}, factor={self.factor}, outputs of shape {outputs})"
+
     @property
     def change(self) -> Tensor:
         """Outputs minus those of the unchanged layer, (S, B, ...).
 
         Raises:
-            IndexError: strength 0 was left out.
+            InputError: strength 0 was left out.
         """
-        base = int(np.flatnonzero(self.strengths == 0)[0])
-        return self.outputs - self.outputs[base]
+        base = np.flatnonzero(self.strengths == 0)
+        if not len(base):
+            raise InputError(f"expected strength 0 among {self.strengths.tolist()}, to compare with")
+        return self.outputs - self.outputs[int(base[0])]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +75,12 @@ class Ablation:
     cluster: int
     factor: int
     value: float
+
+    def __repr__(self) -> str:
+        changes = zip(self.clusters.tolist(), self.accuracy_change.tolist(), strict=True)
+        listed = ", ".join(f"{k}: {change:+.1f}" for k, change in changes)
+        named = f"cluster={self.cluster}, factor={self.factor}, {len(self.neurons)} neurons"
+        return f"Ablation({named}; accuracy in points by cluster: {listed})"
 
     @property
     def accuracy_change(self) -> NDArray[np.float64]:

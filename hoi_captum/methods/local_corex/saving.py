@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,7 +14,7 @@ from torch import nn
 from hoi_captum.core.files import read_safetensors, write_safetensors
 from hoi_captum.corex import LocalCorEx
 from hoi_captum.corex.saving import pack_local, unpack_local
-from hoi_captum.errors import FileError
+from hoi_captum.errors import DataWarning, FileError
 
 if TYPE_CHECKING:
     from hoi_captum.methods.local_corex.regions import LayerRegions
@@ -23,15 +24,21 @@ FORMAT = "hoi_captum.layer_local_corex/1"
 _OPTIONS = (
     "n_factors",
     "n_clusters",
-    "include_logits",
-    "class_names",
     "partition",
     "factor",
     "threshold",
     "min_rows",
 )
-_LEARNED = ("class_columns_", "neuron_names_", "fit_rows_", "fit_seconds_", "_at_input")
-_TUPLES = ("include_logits", "class_names", "class_columns_", "neuron_names_")
+_LEARNED = (
+    "class_columns_",
+    "class_names_",
+    "neuron_names_",
+    "layer_name_",
+    "fit_rows_",
+    "fit_seconds_",
+    "_at_input",
+)
+_TUPLES = ("include_logits", "class_columns_", "class_names_", "neuron_names_")
 _MEANS = "layer.means"
 
 Fitted = TypeVar("Fitted", bound="LayerRegions")
@@ -45,6 +52,7 @@ def write_fitted(method: LayerRegions, path: str | os.PathLike[str]) -> Path:
     """
     arrays, local = pack_local(method.local_)
     options = {name: getattr(method, name) for name in _OPTIONS} | {
+        "include_logits": method.classes.include,
         "pooling": method.pooling.kind,
         "neuron_dim": method.pooling.neuron_dim,
         "random_state": method.random_state,
@@ -90,6 +98,12 @@ def read_fitted(
         method.local_ = local
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise FileError(f"{path} is damaged: {error!r}") from error
+    if method.layer_name_ != (here := method._layer_name()):
+        warnings.warn(
+            f"{path} is of the layer {method.layer_name_!r} and is given {here!r}: is it the same?",
+            DataWarning,
+            stacklevel=3,
+        )
     return method
 
 

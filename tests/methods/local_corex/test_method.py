@@ -359,8 +359,10 @@ def test_what_was_learned_is_saved_and_loaded(fitted, net, data, tmp_path):
         loaded.ablate(data, 0, 3, cluster=0).accuracy_after,
         fitted.ablate(data, 0, 3, cluster=0).accuracy_after,
     )
+    with pytest.warns(DataWarning, match="is of the layer '1' and is given '3'"):
+        other = LayerLocalCorEx.load(path, net, net[3])
     with pytest.raises(InputError, match="12 neurons that fit"):
-        LayerLocalCorEx.load(path, net, net[3]).attribute(rows)
+        other.attribute(rows)
     (tmp_path / "other.safetensors").write_bytes(b"no")
     with pytest.raises(FileError):
         LayerLocalCorEx.load(tmp_path / "other.safetensors", net, net[1])
