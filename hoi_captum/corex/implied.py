@@ -53,7 +53,8 @@ class ImpliedCorrelations:
     @property
     def unexplained(self) -> Array:
         """Part of each variance that the factors leave, (p,)."""
-        return np.maximum(1 - np.square(self.loadings).sum(axis=0), _LEAST)
+        left: Array = np.maximum(1 - np.square(self.loadings).sum(axis=0), _LEAST)
+        return left
 
     def matrix(self) -> Array:
         """K, (p, p)."""
