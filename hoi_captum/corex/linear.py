@@ -20,6 +20,7 @@ from hoi_captum.corex.implied import ImpliedCorrelations
 from hoi_captum.errors import ConvergenceWarning, DataWarning, InputError, OptionError
 
 _FULL = 0.9  # mean square of a column that is standardised
+_BOUNDING = 0.03  # noise, in parts of a column, that keeps copies of columns apart
 _BOUNDLESS = 1 - 1e-7  # u of a factor, 8 nats; 9000 copies of a column stay below with the default eps_end
 _LARGEST_U = 1 - 1e-12  # squared correlation of a factor with what it explains
 
@@ -168,10 +169,13 @@ class LinearCorEx(CorEx):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        if float((solution.weights * solution.correlations).sum(1).max()) > _BOUNDLESS:
+        # with noise left in, a factor of one column alone is meant: the objective does not mind how much it knows
+        boundless = float((solution.weights * solution.correlations).sum(1).max()) > _BOUNDLESS
+        if self.eps_end < _BOUNDING and boundless:
             warnings.warn(
                 "a factor's information about the data is all but infinite, as columns are copies or "
-                f"combinations of others; raise eps_end={self.eps_end:g} (the default is 0.03) or drop them",
+                f"combinations of others; raise eps_end={self.eps_end:g} to {_BOUNDING:g}, the default, or "
+                "drop them",
                 DataWarning,
                 stacklevel=2,
             )

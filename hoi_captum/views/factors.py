@@ -65,8 +65,11 @@ def factors_plot(
         names = [interactions.players[term.members[i]] for i in first]
         more = f" of {term.order}" if term.order > members else ""
         count = f"{len(first)}{more} member{'s' * (term.order != 1)}"
-        head = f"{count}, total correlation {term.score:.2f}"
-        place = ", ".join(filter(None, (shorten(term.scope or "", 24), _number(interactions, term.score))))
+        head = f"TC {term.score:.2f}, {count}"
+        number = _number(interactions, term.score)
+        # one region for all is told by the title of the figure
+        scope = "" if number and len(best.scope_names) == 1 else shorten(term.scope or "", 24)
+        place = ", ".join(filter(None, (scope, number)))
         rows.append((f"{place}: {head}" if place else head, names, weights[first]))
     figure, axes = _panels([len(names) for _, names, _ in rows])
     scale = max(largest(values) for _, _, values in rows) or 1.0

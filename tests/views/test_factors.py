@@ -33,9 +33,9 @@ def bars(ax) -> list[tuple[str, float]]:
 def test_factors_are_drawn_by_total_correlation_members_by_information(table):
     figure = views.VIEWS["factors"](table)
     assert [ax.get_title() for ax in figure.axes] == [
-        "cluster:1: 2 members, total correlation 3.00",
-        "cluster:1: 3 members, total correlation 2.00",
-        "cluster:0: 2 members, total correlation 1.00",
+        "cluster:1: TC 3.00, 2 members",
+        "cluster:1: TC 2.00, 3 members",
+        "cluster:0: TC 1.00, 2 members",
     ]
     assert [bars(ax) for ax in figure.axes] == [
         [("$x$", 1.25), ("v", 0.2)],
@@ -49,13 +49,30 @@ def test_factors_are_drawn_by_total_correlation_members_by_information(table):
 def test_what_finds_no_room_is_told(table):
     figure = views.factors_plot(table, k=1, members=1)
     assert bars(figure.axes[0]) == [("$x$", 1.25)]
-    assert figure.axes[0].get_title() == "cluster:1: 1 of 2 members, total correlation 3.00"
+    assert figure.axes[0].get_title() == "cluster:1: TC 3.00, 1 of 2 members"
     assert figure.get_supxlabel() == "the 1 strongest of 3 factors"
     one = views.factors_plot(table, scope="cluster:0")
     assert len(one.axes) == 1
     assert one.get_supxlabel() == ""
     with pytest.raises(InputError, match="scope"):
         views.factors_plot(table, scope="cluster:9")
+
+
+def test_a_factor_has_its_number_and_classes_have_a_place():
+    terms = [
+        Term((0, 1, 4), "corex", "cluster:1", 2.0, (0.9, 0.8, 0.1)),
+        Term((2, 3), "corex", "cluster:1", 5.0, (0.7, 0.6)),
+    ]
+    arrays = {"tcs": np.array([5.0, 3.0, 2.0]), "n_neurons": np.array(4)}
+    table = Interactions.from_terms(
+        ("a", "b", "c", "d", "log p(x)"), terms, provenance=Provenance("m"), arrays=arrays
+    )
+    figure = views.factors_plot(table, members=2)
+    assert [ax.get_title() for ax in figure.axes] == [
+        "factor 0: TC 5.00, 2 members",
+        "factor 2: TC 2.00, 2 of 3 members",
+    ]
+    assert bars(figure.axes[1]) == [("a", 0.9), ("log p(x)", 0.1)]
 
 
 def test_terms_without_weights_are_no_factors(review):

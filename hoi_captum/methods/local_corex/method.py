@@ -205,7 +205,7 @@ class LayerLocalCorEx(LayerRegions):
         strength: float | Sequence[float] = 1.0,
         *,
         cluster: int | None = None,
-        direction: str = "mi",
+        direction: str | None = None,
         around: str = "inputs",
         decoder: Callable[..., Tensor] | None = None,
         decoder_layer: nn.Module | None = None,
@@ -218,9 +218,10 @@ class LayerLocalCorEx(LayerRegions):
             factor: along which to move.
             strength: s for -s, 0 and s, or a sequence of strengths. Default: 1
             cluster: whose factor. Default: None (the region of the first row)
-            direction: what a strength of 1 adds to the neurons: ``mi`` (the paper's: I(Y_j; X_i), whatever
-                the sign of the correlation), ``signed-mi`` (with that sign) or ``factor`` (what
-                a standard deviation of the factor changes in ``inverse_transform``). Default: ``mi``
+            direction: what a strength of 1 adds to the neurons: ``signed-mi`` (I(Y_j; X_i) with the sign of
+                the correlation, so that the factor rises), ``mi`` (the paper's, whatever the sign) or
+                ``factor`` (what a standard deviation of the factor changes in ``inverse_transform``).
+                Default: None (``signed-mi``; ``mi`` where the estimator knows no sign, as BioCorEx)
             around: where to start: ``inputs`` (each row's own layer) or ``cluster`` (the region's mean, as in
                 the paper). Default: ``inputs``
             decoder: draws what the network has made of it: a function of what ``decoder_layer`` gives.

@@ -38,17 +38,19 @@ def check_strengths(strength: float | Sequence[float]) -> tuple[float, ...]:
     return (-numbers[0], 0.0, numbers[0]) if isinstance(strength, Real) else numbers
 
 
-def direction_of(model: Any, factor: int, direction: str) -> NDArray[np.float64]:
+def direction_of(model: Any, factor: int, direction: str | None) -> NDArray[np.float64]:
     """What a strength of 1 adds to the variables of a fitted CorEx, (features,).
 
     Args:
         model: the CorEx of a region.
         factor: its factor.
-        direction: ``mi``, ``signed-mi`` or ``factor``, as in ``LayerLocalCorEx.perturb``.
+        direction: ``signed-mi``, ``mi``, ``factor`` or None, as in ``LayerLocalCorEx.perturb``.
 
     Raises:
         OptionError: another direction, or one that this estimator does not have.
     """
+    if direction is None:
+        direction = "signed-mi" if hasattr(model, "correlations_") else "mi"
     check_choice("direction", direction, DIRECTIONS)
     mi: NDArray[np.float64] = model.mi_[factor]
     if direction == "mi":

@@ -234,7 +234,7 @@ def test_some_of_the_classes_can_be_included(net, data):
 # ---------------------------------------------------------------- perturb
 def test_moving_the_layer_runs_the_rest_of_the_network(fitted, net, data):
     rows = data[:4]
-    moved = fitted.perturb(rows, 1, 0.7, cluster=1)
+    moved = fitted.perturb(rows, 1, 0.7, cluster=1, direction="mi")
     mi = torch.tensor(fitted.local_.models_[1].mi_[1, :12], dtype=torch.float32)
     np.testing.assert_allclose(moved.direction, mi)
     assert moved.strengths.tolist() == [-0.7, 0.0, 0.7]
@@ -247,7 +247,14 @@ def test_moving_the_layer_runs_the_rest_of_the_network(fitted, net, data):
 def test_it_can_start_from_the_regions_mean_and_be_decoded(fitted, net, data):
     decoder = nn.Linear(CLASSES, 2)
     moved = fitted.perturb(
-        data[:2], 0, (0.0, 2.0), cluster=0, around="cluster", decoder=decoder, decoder_layer=net[3]
+        data[:2],
+        0,
+        (0.0, 2.0),
+        cluster=0,
+        direction="mi",
+        around="cluster",
+        decoder=decoder,
+        decoder_layer=net[3],
     )
     mean = torch.tensor(fitted.means_[0], dtype=torch.float32)
     mi = torch.tensor(fitted.local_.models_[0].mi_[0, :12], dtype=torch.float32)
@@ -256,7 +263,7 @@ def test_it_can_start_from_the_regions_mean_and_be_decoded(fitted, net, data):
         torch.testing.assert_close(output, expected.expand(2, -1), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(decoded, decoder(expected).detach().expand(2, -1), rtol=1e-4, atol=1e-5)
     # without a layer of its own the decoder sees the perturbed one
-    seen = fitted.perturb(data[:1], 0, (1.0,), cluster=0, decoder=lambda z: z).decoded[0, 0]
+    seen = fitted.perturb(data[:1], 0, (1.0,), cluster=0, direction="mi", decoder=lambda z: z).decoded[0, 0]
     torch.testing.assert_close(seen, activations(net, data[:1])[0] + mi)
 
 
@@ -265,7 +272,7 @@ def test_the_direction_may_have_signs_or_be_the_factors_own(net, data):
         net, net[1], estimator=LinearCorEx(3, random_state=0), n_clusters=1, embedder=None
     ).fit(data)
     model = method.local_.models_[0]
-    signed = method.perturb(data[:1], 0, direction="signed-mi").direction
+    signed = method.perturb(data[:1], 0).direction
     np.testing.assert_allclose(signed, np.sign(model.correlations_[0]) * model.mi_[0])
     assert (signed < 0).any()
     along = method.perturb(data[:1], 0, direction="factor").direction
@@ -275,6 +282,7 @@ def test_the_direction_may_have_signs_or_be_the_factors_own(net, data):
     bio = LayerLocalCorEx(
         net, net[1], estimator=BioCorEx(2, random_state=0), n_clusters=1, embedder=None
     ).fit(data)
+    np.testing.assert_array_equal(bio.perturb(data[:1], 0).direction, bio.local_.models_[0].mi_[0])
     for direction in ("signed-mi", "factor"):
         with pytest.raises(OptionError, match="direction 'mi' with BioCorEx"):
             bio.perturb(data[:1], 0, direction=direction)
@@ -299,6 +307,13 @@ def test_the_direction_may_have_signs_or_be_the_factors_own(net, data):
 def test_unusable_perturbations_are_refused(fitted, data, options, error):
     with pytest.raises(error):
         fitted.perturb(data[:2], **({"factor": 0} | options))
+
+
+def test_what_is_compared_with_must_be_there(fitted, data):
+    moved = fitted.perturb(data[:2], 0, (1.0, 2.0), cluster=0)
+    assert repr(moved) == "Perturbation(cluster=0, factor=0, outputs of shape (2, 2, 3))"
+    with pytest.raises(InputError, match=r"strength 0 among \[1.0, 2.0\]"):
+        moved.change  # noqa: B018
 
 
 # ---------------------------------------------------------------- ablate
@@ -326,6 +341,9 @@ def test_ablation_counts_what_the_silenced_network_does(fitted, net, data):
     np.testing.assert_allclose(found.accuracy_change, 100 * (found.accuracy_after - found.accuracy_before))
     np.testing.assert_allclose(found.class_share(1) * found.sizes, found.classes[:, 1])
     assert found.probability_change.shape == (2, CLASSES)
+    assert repr(found).startswith(
+        "Ablation(cluster=1, factor=0, 5 neurons; accuracy in points by cluster: 0: "
+    )
     assert (found.accuracy_before < 0.9).all()
 
 
