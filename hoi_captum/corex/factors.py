@@ -98,15 +98,22 @@ def _mi_row(mi_row: ArrayLike) -> NDArray[np.float64]:
 
 
 def factor_terms(
-    estimator: Any, *, n_rows: int, scope: str | None = None, threshold: float | None = None
+    estimator: Any,
+    *,
+    n_rows: int,
+    scope: str | None = None,
+    threshold: float | None = None,
+    n_judged: int | None = None,
 ) -> list[Term]:
     """A term for each factor of a fitted estimator, in its order: the members with their MI as weights.
 
-    A factor none of whose variables exceeds the threshold is left out.
+    A factor none of whose variables exceeds the threshold is left out. The default threshold is that of the
+    first ``n_judged`` variables (None: of all), which suits the others too.
     """
     terms = []
     for mi_row, tc in zip(estimator.mi_, estimator.tcs_, strict=True):
-        members = factor_members(mi_row, threshold, n_rows)
+        own = member_threshold(mi_row[:n_judged], n_rows) if threshold is None else threshold
+        members = factor_members(mi_row, own, n_rows)
         if len(members):
             weights = tuple(mi_row[members].tolist())
             terms.append(Term(tuple(members.tolist()), KIND, scope, float(tc), weights))

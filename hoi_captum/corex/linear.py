@@ -169,7 +169,7 @@ class LinearCorEx(CorEx):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        # with noise left in, a factor of one column alone is meant: the objective does not mind how much it knows
+        # with noise left in it is a factor of one column, of which it may know any amount
         boundless = float((solution.weights * solution.correlations).sum(1).max()) > _BOUNDLESS
         if self.eps_end < _BOUNDING and boundless:
             warnings.warn(

@@ -7,8 +7,9 @@ Nothing here loads matplotlib, Captum, rich or jinja2 before it is called for.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from hoi_captum.core.lazy import lazy_getattr
 
 if TYPE_CHECKING:
     from hoi_captum.core.example import Layout
@@ -86,11 +87,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"hoi_captum.views.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_getattr(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -173,9 +173,17 @@ def test_missing_values_may_be_shuffled_too():
     assert advise_factors(model, X, n_repeats=1).suggested == 2
 
 
+def test_shuffled_columns_that_explain_nothing_are_no_news():
+    random = np.random.default_rng(0)
+    X = np.repeat(random.integers(0, 2, (500, 1)), 2, axis=1) + 0.1 * random.normal(size=(500, 2))
+    advice = advise_factors(BioCorEx(1, random_state=0).fit(X), X, n_repeats=3)
+    assert advice.level < 0.01  # a fit to them warns
+    assert advice.suggested == 1
+
+
 def test_advice_on_factors_needs_a_fit_and_its_columns():
     X = two_factors()
-    with pytest.raises(NotFittedError, match="fitted LinearCorEx"):
+    with pytest.raises(NotFittedError, match="this LinearCorEx instance is not fitted yet"):
         advise_factors(LinearCorEx(), X)
     with pytest.raises(InputError, match="12 features"):
         advise_factors(LinearCorEx(2, random_state=0).fit(X), X[:, :5])

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.options import check_choice, check_number
 from hoi_captum.core.state import preserved_state
-from hoi_captum.core.term import Term
-from hoi_captum.corex.factors import KIND, corex_table, factor_members, member_threshold
+from hoi_captum.corex.factors import corex_table, factor_terms
 from hoi_captum.methods.local_corex.ablation import RegionCounts, run_masked
 from hoi_captum.methods.local_corex.class_scores import scoring
 from hoi_captum.methods.local_corex.perturbation import STARTS, check_strengths, direction_of, run_shifted
@@ -183,18 +182,16 @@ class LayerLocalCorEx(LayerRegions):
 
     def _factors(self, cluster: int) -> Interactions:
         """The factors of a region as terms, strongest first."""
-        scope = f"cluster:{cluster}"
-        terms = []
+        scope, terms = f"cluster:{cluster}", []
         if self._known(cluster):
-            model, n = self._model(cluster), len(self.neuron_names_)
-            rows = int(self.local_.cluster_sizes_[cluster])
-            for mi, tc in zip(model.mi_, model.tcs_, strict=True):
-                # of the neurons alone: a class that a factor all but determines would leave them all out
-                threshold = member_threshold(mi[:n], rows) if self.threshold is None else self.threshold
-                members = factor_members(mi, threshold, rows)
-                if len(members):
-                    weights = tuple(mi[members].tolist())
-                    terms.append(Term(tuple(members.tolist()), KIND, scope, float(tc), weights))
+            terms = factor_terms(
+                self._model(cluster),
+                n_rows=int(self.local_.cluster_sizes_[cluster]),
+                scope=scope,
+                threshold=self.threshold,
+                # a class that a factor all but determines would leave the neurons out
+                n_judged=len(self.neuron_names_),
+            )
         return corex_table(self.player_names, terms, self.local_, {}, base={scope: 0.0})
 
     # ---------------------------------------------------------------- what the paper does with factors
