@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -61,7 +62,10 @@ def construct(cls: type, forward_func: Any, adapter: Adapter, layer: Any, option
         try:
             layer = adapter.model.get_submodule(layer)
         except AttributeError as error:
-            raise InputError(f"the model has no layer {layer!r}; see model.named_modules()") from error
+            names = [name for name, _ in adapter.model.named_modules()]
+            close = difflib.get_close_matches(layer, names, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise InputError(f"the model has no layer {layer!r}; {hint}See model.named_modules()") from error
     return cls(forward_func, layer if layer is not None else adapter.default_layer(), **options)
 
 
