@@ -119,8 +119,8 @@ def test_a_method_that_learns_needs_data():
         hoi.explain("zoo:sentiment-bert-a", TEXT, background="one text", **QUICK)
     with pytest.raises(InputError, match=r"no layer .* did you mean 'bert.encoder.layer.1'"):
         hoi.explain("zoo:sentiment-bert-a", TEXT, layer="bert.encoder.layers.1", background=TEXTS, **QUICK)
-    with pytest.raises(InputError, match="no layer 'classify me'; See"):
-        hoi.explain("zoo:sentiment-bert-a", TEXT, layer="classify me", background=TEXTS, **QUICK)
+    with pytest.raises(InputError, match="no layer 'qqq'; See"):
+        hoi.explain("zoo:sentiment-bert-a", TEXT, layer="qqq", background=TEXTS, **QUICK)
     with pytest.raises(OptionError, match="keeps no values in a file"):
         hoi.explain("zoo:sentiment-bert-a", TEXT, background=TEXTS, checkpoint="x", **QUICK)
 
