@@ -9,6 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from hoi_captum.corex import (
+    BioCorEx,
     LinearCorEx,
     advise_clusters,
     advise_dimensions,
