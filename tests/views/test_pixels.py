@@ -29,6 +29,17 @@ def test_each_may_have_its_own_scale_and_negative_estimates_are_none():
     assert views.pixel_map_plot(np.zeros(4), (2, 2)).axes[0].images[0].get_clim() == (0.0, 1.0)
 
 
+def test_a_pixel_that_outshines_all_others_goes_beyond_the_scale():
+    mi = np.full((2, 100), 0.25)
+    mi[0, 7] = 49.0
+    figure = views.pixel_map_plot(mi, (10, 10))
+    assert figure.axes[0].images[0].get_clim()[1] == 0.5
+    assert figure.axes[-1]._colorbar.extend == "max"
+    assert views.pixel_map_plot(mi, (10, 10), outlier_perc=0).axes[0].images[0].get_clim()[1] == 7.0
+    with pytest.raises(InputError, match="outlier_perc"):
+        views.pixel_map_plot(mi, (10, 10), outlier_perc=100)
+
+
 @pytest.mark.parametrize(
     ("mi", "size", "titles", "message"),
     [
