@@ -288,7 +288,7 @@ class BioCorEx(CorEx):
             prior = log_prior(probabilities)
             marginals = estimate(data, probabilities, smooth=smoothing)
             told = probabilities if index is None else probabilities[..., index]
-            alpha = structure(judged, marginals, told, tcs, random)
+            alpha = structure(judged, marginals, told, tcs, random, idle_last=smoothing)
             posterior = infer(data, marginals, prior, alpha)
             probabilities, tcs = posterior.probabilities, posterior.log_z.mean(1)
             history.append(float(tcs.sum()))

@@ -29,6 +29,8 @@ def structure(
     posterior: Tensor,
     tcs: Tensor,
     random: np.random.RandomState,
+    *,
+    idle_last: bool = False,
 ) -> Tensor:
     """The weights alpha of each variable in each factor.
 
@@ -37,6 +39,8 @@ def structure(
         posterior: p(y_j = k | x), (K, m, n).
         tcs: total correlation by factor, (m,), nats. The weights of factors that explain next to nothing
             are raised by a power that makes the largest .99, with a little noise, so that they can begin.
+        idle_last: take those factors last. Where distributions are smoothed one of them may be in the same
+            state in all rows, which every variable "tells", and would leave nothing to the others.
 
     Returns:
         alpha, (m, p), in [0, 1] (up to .001 more with the noise).
@@ -45,14 +49,14 @@ def structure(
     p = len(data.values)
     if factors == 1:
         return posterior.new_ones(1, p)
+    idle = tcs.abs() < NOTHING
     labels = likeliest_states(posterior[1:] - posterior[:1])[:, None]  # argmax(0) is slow
     alpha = posterior.new_empty(factors, p)
     for columns in data.blocks(factors * (len(posterior) - 1)):
         correct = likeliest_states(marginals.log_odds(data, columns)) == labels
         if data.observed is not None:
             correct &= data.observed[columns] > 0
-        alpha[:, columns] = unique_shares(correct)
-    idle = tcs.abs() < NOTHING
+        alpha[:, columns] = unique_shares(correct, idle if idle_last else None)
     if bool(idle.any()):
         largest = alpha[idle].amax(1, keepdim=True).clamp(0.01, 0.99)
         chance = torch.from_numpy(random.random_sample((int(idle.sum()), p)))
@@ -68,17 +72,19 @@ def likeliest_states(odds: Tensor) -> Tensor:
     return torch.where(best > 0, state + 1, 0)
 
 
-def unique_shares(correct: Tensor) -> Tensor:
+def unique_shares(correct: Tensor, last: Tensor | None = None) -> Tensor:
     """Share of the rows told by a variable that no better told factor was told in.
 
     Args:
         correct: whether variable c alone tells the state of factor j in a row, (m, c, n) bool.
+        last: factors that come after all others, (m,) bool.
 
     Returns:
         (m, c) float64, in [0, 1]. Of factors told equally often, the first comes first.
     """
     totals = correct.sum(-1)
-    order = totals.argsort(dim=0, descending=True, stable=True)
+    rank = totals if last is None else totals - last.long()[:, None] * (correct.shape[-1] + 1)
+    order = rank.argsort(dim=0, descending=True, stable=True)
     here = torch.arange(correct.shape[1])
     told = torch.zeros_like(correct[0])
     unique = torch.zeros_like(totals)

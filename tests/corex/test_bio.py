@@ -223,6 +223,17 @@ def test_smoothing_does_not_end_at_its_random_start(n, seed):
     np.testing.assert_array_equal(smooth.tc_history_[: plain.n_iter_], plain.tc_history_)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_an_idle_factor_takes_nothing_from_another_when_smoothed(seed):
+    random = np.random.default_rng(0)
+    X = random.normal(size=(200, 6))
+    X[:, 1] = X[:, 0] + 0.1 * random.normal(size=200)  # one pair, and two factors for it
+    options = {"marginals": "discrete", "n_permutations": 2, "random_state": seed, "max_iter": 200}
+    plain, smooth = (BioCorEx(2, smooth=s, **options).fit(X > 0) for s in (False, True))
+    assert plain.tcs_[0] > 0.5
+    np.testing.assert_allclose(smooth.tcs_, [plain.tcs_[0], 0.0], atol=0.01)
+
+
 def test_smoothing_has_half_of_the_iterations_at_least():
     X, _ = planted(n=60)
     with pytest.warns(ConvergenceWarning):

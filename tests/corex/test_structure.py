@@ -43,6 +43,7 @@ def test_shares_of_rows_that_no_other_factor_is_told_in():
     assert unique_shares(told)[:, 0].tolist() == [2 / 4, 6 / 6, 2 / 4]
     told[2] = told[0]
     assert unique_shares(told)[:, 0].tolist() == [2 / 4, 1.0, 0.0]
+    assert unique_shares(told, torch.tensor([False, True, False]))[:, 0].tolist() == [1.0, 4 / 6, 0.0]
     assert unique_shares(told & False)[:, 0].tolist() == [0, 0, 0]
 
 
