@@ -32,7 +32,7 @@ class PhateEmbedding(TransformerMixin, BaseEstimator):
 
     Graph, diffusion time and potential are those of the ``phate`` package. Its last step, metric scaling of
     the potentials' distances, is scikit-learn's SMACOF (de Leeuw 1977) from the classical solution instead of
-    stochastic gradients: no more stress, in a fraction of the time.
+    stochastic gradients: as little stress, in a fraction of the time.
 
     Args:
         n_components: dimensions; fewer where rows are few. Default: 10
