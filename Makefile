@@ -35,6 +35,7 @@ benchmarks: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.corex_speed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.corex_embedding
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.corex_ablation
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.corex_networks
 
 # a virtual environment of its own, made anew when the requirements change
 $(INSTALLED): pyproject.toml requirements/torch.txt
