@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hoi_captum.core.layer_method import LayerMethod, LayerRows
-from hoi_captum.core.options import check_choice, check_count, check_number
+from hoi_captum.core.options import check_choice, check_count, check_flag, check_number
 from hoi_captum.core.provenance import Provenance, describe_model
 from hoi_captum.core.state import module_behind, preserved_state, warn_of_training_mode
 from hoi_captum.corex import LinearCorEx, LocalCorEx
@@ -136,25 +136,35 @@ class LayerRegions(LayerMethod):
         return self
 
     # ---------------------------------------------------------------- what factors are about
-    def class_association(self, cluster: int, factor: int | None = None) -> NDArray[np.float64]:
+    def class_association(
+        self, cluster: int, factor: int | None = None, *, signed: bool = False
+    ) -> NDArray[np.float64]:
         """What factors know of the classes: I(Y_j; log p(class)), nats.
 
         Args:
             cluster: a region.
             factor: one of its factors. Default: None (all)
+            signed: with the sign of the correlation: below 0 where the class is less likely as the factor
+                rises (and as :meth:`perturb` moves the layer up). Default: False
 
         Returns:
             (classes,), or (factors, classes) for all factors; classes as in ``class_columns_``.
 
         Raises:
             NotFittedError: before :meth:`fit`.
-            OptionError: made without ``include_logits``.
+            OptionError: made without ``include_logits``, or signs of an estimator that has none.
             InputError: no such region or factor.
         """
         model = self._model(cluster, factor)
+        if check_flag("signed", signed) and not hasattr(model, "correlations_"):
+            raise OptionError(
+                f"expected signed=False with {type(model).__name__}, which knows no correlations"
+            )
         if not self.class_columns_:
             raise OptionError("the classes are not known: make the method with include_logits=True")
         known: NDArray[np.float64] = model.mi_[:, len(self.neuron_names_) :]
+        if signed:
+            known = known * np.sign(model.correlations_[:, len(self.neuron_names_) :])
         return known if factor is None else known[factor]
 
     def top_neurons(self, cluster: int, factor: int, n_neurons: int) -> tuple[int, ...]:

@@ -221,6 +221,12 @@ def test_the_association_with_a_class_is_the_information_about_its_log_probabili
         mi = fitted.local_.models_[k].mi_
         np.testing.assert_array_equal(fitted.class_association(k), mi[:, 12:])
         np.testing.assert_array_equal(fitted.class_association(k, 1), mi[1, 12:])
+        signed = fitted.class_association(k, signed=True)
+        np.testing.assert_array_equal(np.abs(signed), mi[:, 12:])
+        rho = fitted.local_.models_[k].correlations_[:, 12:]
+        assert (np.sign(signed) == np.sign(rho) * (mi[:, 12:] > 0)).all()
+        assert (signed < 0).any()
+        assert (signed > 0).any()
 
 
 def test_some_of_the_classes_can_be_included(net, data):
@@ -283,6 +289,11 @@ def test_the_direction_may_have_signs_or_be_the_factors_own(net, data):
         net, net[1], estimator=BioCorEx(2, random_state=0), n_clusters=1, embedder=None
     ).fit(data)
     np.testing.assert_array_equal(bio.perturb(data[:1], 0).direction, bio.local_.models_[0].mi_[0])
+    with_classes = LayerLocalCorEx(
+        net, net[1], estimator=BioCorEx(2, random_state=0), include_logits=True, **(QUICK | {"n_clusters": 1})
+    ).fit(data)
+    with pytest.raises(OptionError, match="signed=False with BioCorEx"):
+        with_classes.class_association(0, signed=True)
     for direction in ("signed-mi", "factor"):
         with pytest.raises(OptionError, match="direction 'mi' with BioCorEx"):
             bio.perturb(data[:1], 0, direction=direction)
