@@ -53,11 +53,7 @@ class Arguments:
             raise InputError("expected at least one row of inputs, got an empty batch")
         self.baselines = _as_baselines(baselines, self.inputs)
         self._target = Target(target, self.n_examples)
-        if additional_forward_args is None:
-            self.additional: tuple[Any, ...] = ()
-        else:
-            is_tuple = isinstance(additional_forward_args, tuple)
-            self.additional = additional_forward_args if is_tuple else (additional_forward_args,)
+        self.additional = as_additional(additional_forward_args)
 
     def run(self, inputs: tuple[Tensor, ...], rows: Tensor) -> Tensor:
         """The explained number of each row, (m,).
@@ -131,6 +127,13 @@ class Arguments:
         if value.shape[0] == 1:  # copied, as in Captum: a model may write into its arguments
             return value.repeat(len(rows), *[1] * (value.dim() - 1))
         return rows_of(value, rows)
+
+
+def as_additional(value: Any) -> tuple[Any, ...]:
+    """Captum's rule for additional forward arguments, here always as a tuple: None is none of them."""
+    if value is None:
+        return ()
+    return value if isinstance(value, tuple) else (value,)
 
 
 def rows_of(tensor: Tensor, rows: Tensor) -> Tensor:

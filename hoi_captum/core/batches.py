@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from hoi_captum.core.arguments import as_additional
 from hoi_captum.core.example import Example, as_tensors
 from hoi_captum.core.options import check_count
 from hoi_captum.errors import InputError
@@ -64,7 +65,7 @@ def batches(
         InputError: data of another kind, or labels that do not match.
     """
     size = DEFAULT_BATCH if batch_size is None else check_count("internal_batch_size", batch_size)
-    shared = _as_additional(additional_forward_args)
+    shared = as_additional(additional_forward_args)
     if isinstance(data, Example):
         data = [data]
     if isinstance(data, Tensor) or (isinstance(data, tuple) and data and isinstance(data[0], Tensor)):
@@ -84,12 +85,6 @@ def batches(
         yield _as_batch(item, shared)
 
 
-def _as_additional(value: Any) -> tuple[Any, ...]:
-    if value is None:
-        return ()
-    return value if isinstance(value, tuple) else (value,)
-
-
 def _cut(inputs: tuple[Tensor, ...], shared: tuple[Any, ...], labels: Any, size: int) -> Iterator[Batch]:
     rows = len(inputs[0])
     own = None if labels is None else _as_labels(labels, rows)
@@ -107,7 +102,7 @@ def _as_batch(item: Any, shared: tuple[Any, ...]) -> Batch:
         if "inputs" not in item:
             raise InputError(f"expected a batch with {', '.join(_KEYS)}, got a mapping of {', '.join(item)}")
         own = item.get("additional_forward_args")
-        additional = shared if own is None else _as_additional(own)
+        additional = shared if own is None else as_additional(own)
         inputs, labels = item["inputs"], item.get("labels")
     elif isinstance(item, list) and len(item) in (1, 2):
         inputs, labels = item[0], item[1] if len(item) == 2 else None

@@ -27,6 +27,7 @@ from hoi_captum.corex.factors import informational_correlation, member_threshold
 from hoi_captum.corex.partition import (
     PHATE,
     Rows,
+    distinct_rows,
     embed,
     partition_rows,
     seed_of,
@@ -161,8 +162,7 @@ def advise_clusters(
     rows = partition_rows(partition_data)
     seed = seed_of(random_state)
     check_count("min_rows", min_rows)
-    distinct = len({row.tobytes() for row in rows})
-    most = min(distinct, len(rows) - 1)
+    most = min(distinct_rows(rows, max(ks, default=0)), len(rows) - 1)
     tried = sorted({check_count("ks", k, low=2) for k in ks if k <= most})
     if not tried:
         raise InputError(f"expected ks from 2 to {most} for these rows, got {list(ks)}")

@@ -51,6 +51,12 @@ def as_array(X: Any, name: str = "X") -> Any:
     return (dense.float() if dense.is_floating_point() and dense.element_size() == 2 else dense).numpy()
 
 
+def without_remedies(error: ValueError, name: str) -> str:
+    """What scikit-learn's validation says of data, without what it proposes for missing values."""
+    text = str(error)
+    return text.splitlines()[0] if text.startswith(f"Input {name} contains NaN") else text
+
+
 class CorEx(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Base of the estimators that explain total correlation by latent factors.
 
@@ -108,9 +114,7 @@ class CorEx(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 ensure_min_samples=min_rows,
             )
         except ValueError as error:
-            text = str(error)
-            if text.startswith("Input X contains NaN"):
-                text = text.splitlines()[0]  # without scikit-learn's remedies
+            text = without_remedies(error, "X")
             raise InputError(f"{text}\n{self._advice(text, nan_is_missing)}") from error
         if missing is not None and not nan_is_missing:
             absent = rows == missing

@@ -120,7 +120,7 @@ class PhateEmbedding(TransformerMixin, BaseEstimator):
         """The rows between the landmarks' places."""
         with quiet_phate():
             graph = self._phate.graph
-            points = graph.interpolate(places) if _has_landmarks(graph) else places
+            points = graph.interpolate(places) if hasattr(graph, "landmark_op") else places
         return np.array(points, dtype=np.float64)
 
     def _build(self, X: Any) -> None:
@@ -162,10 +162,6 @@ def metric_coordinates(points: Array, d: int) -> Array:
         normalized_stress=False,
     )
     return np.asarray(places, dtype=np.float64)
-
-
-def _has_landmarks(graph: Any) -> bool:
-    return hasattr(graph, "landmark_op")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -178,10 +179,6 @@ def corex_table(
         seed=seed if isinstance(seed, int) else None,
         details={"unit": "nats", **details},
     )
-    if not terms:  # from_terms gives no weights to a table without terms
-        more = {"weights": np.zeros(0)} | more
-        return Interactions(
-            tuple(names), np.zeros(0), np.zeros(0, np.int32), np.zeros(1, np.int64),
-            np.zeros(0, np.str_), np.zeros(0, np.str_), more.pop("base", 0.0), source, **more,
-        )  # fmt: skip
-    return Interactions.from_terms(names, terms, provenance=source, **more)
+    table = Interactions.from_terms(names, terms, provenance=source, **more)
+    # a table without terms has weights too, none of them
+    return table if terms else replace(table, weights=np.zeros(0))

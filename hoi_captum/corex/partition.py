@@ -16,7 +16,7 @@ from sklearn.utils import check_array, check_random_state
 from torch import Tensor
 
 from hoi_captum.core.options import check_count
-from hoi_captum.corex.base import as_array
+from hoi_captum.corex.base import as_array, without_remedies
 from hoi_captum.corex.embedding import PhateEmbedding, quiet_phate
 from hoi_captum.errors import DataWarning, HoiError, InputError, OptionError
 
@@ -56,11 +56,9 @@ def partition_rows(data: Any, n: int | None = None, name: str = "partition_data"
             array, dtype=[np.float64, np.float32], allow_nd=True, input_name=name, estimator="LocalCorEx"
         )
     except ValueError as error:
-        text = str(error)
-        if text.startswith(f"Input {name} contains NaN"):
-            text = text.splitlines()[0]  # without scikit-learn's remedies
         raise InputError(
-            f"{text}\nClusters are made of {name}, where no value may be missing: pass partition_data, a "
+            f"{without_remedies(error, name)}\n"
+            f"Clusters are made of {name}, where no value may be missing: pass partition_data, a "
             "matrix of finite numbers with one row for each row of X, or pass cluster_labels."
         ) from error
     if n is not None and len(rows) != n:
@@ -94,8 +92,8 @@ def make_partition(
             a finite matrix.
         OptionError: an embedder or clusterer that is none.
     """
-    distinct = len({row.tobytes() for row in rows})
     wanted = check_count("n_clusters", n_clusters) if clusterer is None else 1
+    distinct = distinct_rows(rows, max(wanted, 2))
     if distinct < max(wanted, 2):
         raise InputError(
             f"expected at least {max(wanted, 2)} distinct rows to divide in clusters, got {distinct} of "
@@ -104,6 +102,16 @@ def make_partition(
     points, fitted = embed(rows, embedder=embedder, n_components=n_components, seed=seed, n_jobs=n_jobs)
     labels = _cluster(points, clusterer, wanted, seed)
     return Partition(labels, None if fitted is None else points, fitted)
+
+
+def distinct_rows(rows: Rows, enough: int) -> int:
+    """How many different rows there are, counted up to ``enough``: no copy of all data is kept to compare."""
+    seen: set[bytes] = set()
+    for row in rows:
+        seen.add(row.tobytes())
+        if len(seen) >= enough:
+            break
+    return len(seen)
 
 
 def embed(

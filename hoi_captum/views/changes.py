@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from hoi_captum.errors import InputError
 from hoi_captum.views.frames import plain_axes
-from hoi_captum.views.labels import shorten
+from hoi_captum.views.labels import MINUS, shorten
 from hoi_captum.views.palette import INK, sign_colour
 from hoi_captum.views.panels import finish, grid
 
@@ -67,7 +67,9 @@ def accuracy_change_plot(
     ax.axhline(0, color=INK, lw=1)
     numbered = k <= _NUMBERED
     for i, value in enumerate(change if numbered else []):
-        said = "no rows" if np.isnan(value) else f"{value:+.1f}".replace("-", "−") if round(value, 1) else "0"
+        said = (
+            "no rows" if np.isnan(value) else f"{value:+.1f}".replace("-", MINUS) if round(value, 1) else "0"
+        )
         up = not value < 0
         ax.annotate(
             said,

@@ -9,7 +9,7 @@ import numpy as np
 
 from hoi_captum.errors import InputError
 from hoi_captum.measures.fidelity import Faithfulness
-from hoi_captum.views.labels import shorten
+from hoi_captum.views.labels import MINUS, shorten
 from hoi_captum.views.palette import FAINT, INK, NEUTRAL, SERIES
 from hoi_captum.views.panels import draw_empty, finish, grid, legend
 from hoi_captum.views.strength import DASHES
@@ -102,4 +102,4 @@ def _flat_from(curve: Faithfulness) -> int:
 def _number(value: float, *, sign: bool = False) -> str:
     if not np.isfinite(value):
         return "–"
-    return f"{value:{'+' if sign else ''}.3f}".replace("-", "−")
+    return f"{value:{'+' if sign else ''}.3f}".replace("-", MINUS)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hoi_captum.errors import InputError
 from hoi_captum.views.frames import plain_axes
-from hoi_captum.views.labels import shorten
+from hoi_captum.views.labels import MINUS, shorten
 from hoi_captum.views.palette import FAINT, INK, NEUTRAL, SERIES
 from hoi_captum.views.panels import DPI, finish, legend
 from hoi_captum.views.strength import DASHES
@@ -130,7 +130,7 @@ def _draw_images(axes: Any, moves: NDArray[np.float64], images: NDArray[np.float
         for spine in ax.spines.values():
             spine.set(color=INK if here else FAINT, lw=1.6 if here else 0.8)
         if b == 0:
-            said = f"{moves[s]:+g}".replace("-", "−") if moves[s] else "0"
+            said = f"{moves[s]:+g}".replace("-", MINUS) if moves[s] else "0"
             ax.set_title(said, fontsize=9, color=INK)
 
 

@@ -19,6 +19,7 @@ from hoi_captum.core.options import check_choice, check_count, check_flag, check
 from hoi_captum.core.provenance import Provenance, describe_model
 from hoi_captum.core.state import module_behind, preserved_state, warn_of_training_mode
 from hoi_captum.corex import LinearCorEx, LocalCorEx
+from hoi_captum.corex.base import as_array
 from hoi_captum.errors import DataWarning, InputError, ModelOutputError, NotFittedError, OptionError
 from hoi_captum.methods.local_corex.class_scores import Classes, scoring
 from hoi_captum.methods.local_corex.saving import read_fitted, write_fitted
@@ -110,7 +111,7 @@ class LayerRegions(LayerMethod):
                 at_input=attribute_to_layer_input,
                 show_progress=show_progress,
             ):
-                neurons.append(_array(rows.neurons))
+                neurons.append(as_array(rows.neurons))
                 if self.classes.include:
                     logits.append(self.classes.log_probabilities(rows.output))
                 if self.partition == "inputs":
@@ -265,13 +266,13 @@ class LayerRegions(LayerMethod):
 
     def _clusters(self, rows: LayerRows) -> list[int]:
         inputs = self.partition == "inputs"
-        space = _flat(rows.arguments.inputs) if inputs else _array(rows.neurons)
+        space = _flat(rows.arguments.inputs) if inputs else as_array(rows.neurons)
         found: list[int] = self.local_.predict(space).tolist()
         return found
 
     def _matrix(self, rows: LayerRows) -> NDArray[np.floating[Any]]:
         """What CorEx gets of some rows: neurons, and log-probabilities where they are included."""
-        neurons = _array(rows.neurons)
+        neurons = as_array(rows.neurons)
         if not self.classes.include:
             return neurons
         return np.concatenate([neurons, self.classes.log_probabilities(rows.output)], axis=1)
@@ -349,11 +350,6 @@ class LayerRegions(LayerMethod):
                 "fit_seconds": self.fit_seconds_,
             },
         )
-
-
-def _array(neurons: Tensor) -> NDArray[np.floating[Any]]:
-    array: NDArray[np.floating[Any]] = neurons.detach().cpu().numpy()
-    return array
 
 
 def _stacked(logs: list[NDArray[np.float64]]) -> NDArray[np.float64]:
