@@ -272,7 +272,7 @@ class LayerRegions(LayerMethod):
 
     def _matrix(self, rows: LayerRows) -> NDArray[np.floating[Any]]:
         """What CorEx gets of some rows: neurons, and log-probabilities where they are included."""
-        neurons = as_array(rows.neurons)
+        neurons: NDArray[np.floating[Any]] = as_array(rows.neurons)
         if not self.classes.include:
             return neurons
         return np.concatenate([neurons, self.classes.log_probabilities(rows.output)], axis=1)
