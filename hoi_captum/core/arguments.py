@@ -51,7 +51,7 @@ class Arguments:
         self.n_examples = self.inputs[0].shape[0]
         if self.n_examples == 0:
             raise InputError("expected at least one row of inputs, got an empty batch")
-        self.baselines = _as_baselines(baselines, self.inputs)
+        self.baselines = as_baselines(baselines, self.inputs)
         self._target = Target(target, self.n_examples)
         self.additional = as_additional(additional_forward_args)
 
@@ -164,7 +164,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return "not enough memory" in text or "can't allocate memory" in text or "out of memory" in text
 
 
-def _as_baselines(baselines: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def as_baselines(baselines: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Captum's rule for baselines, one for each tensor; a number has no dimensions.
+
+    Raises:
+        InputError: another number of them, another shape, or values that the tensors' dtype cannot hold.
+    """
     if baselines is None:
         baselines = (0,) * len(inputs)
     given = baselines if isinstance(baselines, tuple) else (baselines,)

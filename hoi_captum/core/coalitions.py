@@ -91,14 +91,26 @@ class Players:
             tensor: number of the input tensor.
             rows: (m,) the example of each copy; None where the mask is shared by all examples.
         """
+        return self.on_cells(coalitions, tensor, rows, background=1)
+
+    def on_cells(
+        self, values: Tensor, tensor: int, rows: Tensor | None = None, *, background: float = 0
+    ) -> Tensor:
+        """The value of each cell's player, (m, ...) broadcastable to m copies of an input; differentiable.
+
+        Args:
+            values: (m, n), one for each player.
+            tensor, rows: as in :meth:`presence`.
+            background: the value of cells that belong to nobody.
+        """
         mask = self.masks[tensor]
-        # an extra column that is always True: id -1 addresses it
-        padded = torch.cat((coalitions, coalitions.new_ones(len(coalitions), 1)), dim=1)
+        # an extra column: id -1 addresses it
+        padded = torch.cat((values, values.new_full((len(values), 1), background)), dim=1)
         if mask.shape[0] == 1:
             return padded[:, mask[0]]
         if rows is None:
             raise PlayerError("masks that differ between examples need the example of each copy")
-        m = len(coalitions)
+        m = len(values)
         return padded.gather(1, (mask[rows].reshape(m, -1)) % (self.count + 1)).view(m, *mask.shape[1:])
 
     def spread(self, values: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

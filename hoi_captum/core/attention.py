@@ -1,0 +1,191 @@
+"""Attention seen and gated from outside, in whatever model does it.
+
+PyTorch tells a ``TorchFunctionMode`` of every function that is called while it is active. Attention is
+recognised by what it is, not by whose model it is in: a call of ``scaled_dot_product_attention``, or a
+softmax over the last axis of scores (rows, heads, T, T).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from hoi_captum.core.arguments import Arguments
+from hoi_captum.errors import InputError
+
+_SOFTMAXES = (functional.softmax, torch.softmax, Tensor.softmax)
+
+
+@dataclass(frozen=True)
+class AttentionProbe:
+    """What one forward pass shows of a model's attention.
+
+    Attributes:
+        positions: T.
+        calls: how often it attends.
+        causal: whether no position sees a later one.
+    """
+
+    positions: int
+    calls: int
+    causal: bool
+
+    @classmethod
+    def of(cls, arguments: Arguments) -> AttentionProbe:
+        """Run the model once and look.
+
+        Raises:
+            InputError: no attention over the positions of the first input.
+        """
+        x = arguments.inputs[0]
+        if x.dim() not in (2, 3):
+            raise InputError(
+                f"expected inputs (B, T) or (B, T, H) for gates on attention, got shape {tuple(x.shape)}"
+            )
+        rows = torch.arange(arguments.n_examples)
+        watch = _Watch(len(rows), x.shape[1])
+        with torch.no_grad(), watch:
+            arguments.output(arguments.inputs, rows)
+        if not watch.calls:
+            raise InputError(
+                f"the forward function does no attention over {x.shape[1]} positions that could be gated; "
+                "use gate='input', a layer, or load the model with attn_implementation='sdpa' or 'eager'"
+            )
+        return cls(x.shape[1], watch.calls, watch.causal)
+
+
+class _Attention(TorchFunctionMode):
+    """Hands each attention of ``rows`` texts over T positions to the hooks of a subclass."""
+
+    def __init__(self, rows: int, positions: int) -> None:
+        super().__init__()
+        self._rows, self._positions = rows, positions
+        self.calls = 0
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is functional.scaled_dot_product_attention:
+            return self._fused(func, *args, **kwargs)
+        if func in _SOFTMAXES:
+            return self._weights(func, *args, **kwargs)
+        return func(*args, **kwargs)
+
+    def _fused(
+        self,
+        func: Callable[..., Tensor],
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        **others: Any,
+    ) -> Tensor:
+        if query.dim() != 4 or not self._is_ours(query.shape[0], query.shape[2], key.shape[2]):
+            return func(query, key, value, attn_mask, dropout_p, is_causal, **others)
+        self.calls += 1
+        mask = _additive(attn_mask, is_causal, query)
+        mask, value = self._change(mask, value)
+        return func(query, key, value, mask, dropout_p, False, **others)
+
+    def _weights(
+        self, func: Callable[..., Tensor], scores: Tensor, dim: int | None = None, **others: Any
+    ) -> Tensor:
+        last = dim is not None and scores.dim() == 4 and dim in (-1, 3)
+        if not last or not self._is_ours(scores.shape[0], scores.shape[2], scores.shape[3]):
+            return func(scores, dim, **others)
+        self.calls += 1
+        return self._reweighted(func, scores, dim, others)
+
+    def _is_ours(self, rows: int, queries: int, keys: int) -> bool:
+        return rows == self._rows and queries == keys == self._positions
+
+    def _change(self, mask: Tensor | None, value: Tensor) -> tuple[Tensor | None, Tensor]:
+        raise NotImplementedError
+
+    def _reweighted(
+        self, func: Callable[..., Tensor], scores: Tensor, dim: int | None, others: dict[str, Any]
+    ) -> Tensor:
+        raise NotImplementedError
+
+
+class _Watch(_Attention):
+    """Changes nothing; sees whether attention is causal."""
+
+    causal = True
+
+    def _see(self, mask: Tensor | None) -> None:
+        above = torch.ones(self._positions, self._positions, dtype=torch.bool).triu(1)
+        if mask is None:
+            self.causal = False
+            return
+        # masks are minus infinity, or a dtype's smallest number added to scores
+        hidden = mask[..., above.to(mask.device)] < torch.finfo(mask.dtype).min / 2
+        self.causal = self.causal and bool(hidden.all())
+
+    def _change(self, mask: Tensor | None, value: Tensor) -> tuple[Tensor | None, Tensor]:
+        self._see(mask)
+        return mask, value
+
+    def _reweighted(
+        self, func: Callable[..., Tensor], scores: Tensor, dim: int | None, others: dict[str, Any]
+    ) -> Tensor:
+        self._see(scores)
+        return func(scores, dim, **others)
+
+
+class GatedAttention(_Attention):
+    """Puts gates on all attention while it is active.
+
+    Args:
+        gates: (m, T) of the positions, above 0 unless ``values``.
+        attention: what the model does.
+        values: gate the value vectors of the first attention instead of all scores.
+    """
+
+    def __init__(self, gates: Tensor, attention: AttentionProbe, *, values: bool = False) -> None:
+        super().__init__(len(gates), attention.positions)
+        self._gates, self._values = gates, values
+        counted = ~torch.eye(attention.positions, dtype=torch.bool, device=gates.device)
+        counted[-1, -1] = attention.causal
+        # (m, 1, T, T): what is added to the score of query i and key j
+        self._bias = None if values else torch.where(counted, gates.log()[:, None, None, :], 0.0)
+
+    def _change(self, mask: Tensor | None, value: Tensor) -> tuple[Tensor | None, Tensor]:
+        if self._bias is None:
+            first = self.calls == 1
+            return mask, value * self._gates[:, None, :, None].to(value.dtype) if first else value
+        bias = self._bias.to(value.dtype)
+        return bias if mask is None else mask + bias, value
+
+    def _reweighted(
+        self, func: Callable[..., Tensor], scores: Tensor, dim: int | None, others: dict[str, Any]
+    ) -> Tensor:
+        if self._bias is not None:
+            return func(scores + self._bias.to(scores.dtype), dim, **others)
+        weights = func(scores, dim, **others)
+        # attended values times a gate are weights times a gate
+        return weights * self._gates[:, None, None, :].to(weights.dtype) if self.calls == 1 else weights
+
+
+def _additive(mask: Tensor | None, is_causal: bool, query: Tensor) -> Tensor | None:
+    """The mask of an attention as numbers to add to its scores; None where all see all."""
+    if is_causal:
+        size = query.shape[2]
+        above = torch.ones(size, size, dtype=torch.bool, device=query.device).triu(1)
+        return torch.zeros(size, size, dtype=query.dtype, device=query.device).masked_fill(above, -torch.inf)
+    if mask is not None and mask.dtype == torch.bool:
+        return torch.zeros(mask.shape, dtype=query.dtype, device=query.device).masked_fill(~mask, -torch.inf)
+    return mask

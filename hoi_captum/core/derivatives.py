@@ -1,0 +1,349 @@
+r"""Exact cross derivatives by gates, of any order, by repeated reverse passes.
+
+All derivatives are those of the sum over the batch: rows of a batch do not see each other, so one pass gives
+them for every example. Where nothing depends on a gate, or the model is linear in it, they are zero.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from hoi_captum.core.gates import Gates
+from hoi_captum.errors import DataWarning, InputError, ModelOutputError
+
+Variable = Literal["scale", "shift", "channels"]
+Strategy = Literal["auto", "loop", "batched"]
+STRATEGIES = ("auto", "loop", "batched")
+
+# nodes of an autograd graph whose second derivative is zero wherever it exists
+_PIECEWISE = (
+    "Relu",
+    "LeakyRelu",
+    "Prelu",
+    "RreluWith",
+    "Hardtanh",
+    "Threshold",
+    "MaxPool",
+    "AdaptiveMaxPool",
+    "FractionalMaxPool",
+    "Maximum",
+    "Amax",
+)
+_TOGETHER = 16  # cotangents in one batched pass: memory grows with them
+_TRIED = 2  # of them in the pass that is timed
+
+
+def gradient(
+    gates: Gates, *, wrt: Variable = "scale", at: float | Tensor | None = None, rows: Tensor | None = None
+) -> Tensor:
+    r"""First derivatives by the gates, (m, k) float64.
+
+    Args:
+        gates: the gated model.
+        wrt: by ``scale``, ``shift`` or ``channels`` (m, C).
+        at: values of the scale, a number or (m, k). Default: 1
+        rows: (m,) examples. Default: all of them
+    """
+    with _differentiable():
+        variables = _leaves(gates, (wrt,), at, rows)
+        value = _value(gates, variables, rows)
+        return _finite(_derivative(value.sum(), variables[wrt]))
+
+
+def hessian(
+    gates: Gates,
+    *,
+    wrt: tuple[Variable, Variable] = ("scale", "scale"),
+    at: float | Tensor | None = None,
+    strategy: Strategy = "auto",
+    on_row: Callable[[int], object] | None = None,
+) -> Tensor:
+    r"""Second derivatives by the gates, :math:`\partial^2 f / \partial u_i \partial w_j`: (B, k, k') float64.
+
+    One reverse pass through the gradient's graph for each i: exact up to rounding, which a symmetric
+    Hessian's asymmetry shows.
+
+    Args:
+        gates: the gated model.
+        wrt: u and w, each ``scale``, ``shift`` or ``channels``. With ("scale", "scale") entry i, j is the
+            second-order Taylor term :math:`(h_i - b_i)^T H_{ij} (h_j - b_j)`.
+        at: values of the scale, a number or (B, k). Default: 1
+        strategy: ``loop`` takes one i at a time, ``batched`` many in a vectorised pass (cheaper for
+            transformers, dearer for convolutions), ``auto`` times both on the first few and goes on with
+            the cheaper.
+        on_row: told how many i are done.
+
+    Raises:
+        InputError: the model cannot be differentiated twice; says what to do.
+    """
+    with _differentiable():
+        variables = _leaves(gates, wrt, at)
+        value = _value(gates, variables)
+        first = _derivative(value.sum(), variables[wrt[0]], create_graph=True)
+        units = torch.arange(first.shape[1]).expand(len(first), -1)
+        reverse = _Reverse(strategy, on_row)
+        return _finite(reverse.each(first, variables[wrt[1]], units).transpose(0, 1))
+
+
+def grow(
+    gates: Gates,
+    sets: Tensor,
+    *,
+    wrt: Variable = "scale",
+    at: float | Tensor | None = None,
+    strategy: Strategy = "auto",
+    on_set: Callable[[int], object] | None = None,
+) -> Tensor:
+    r"""Derivatives of one order more than the sets have members: (B, s, k) float64.
+
+    Entry b, t, l is :math:`\partial^{o+1} f_b / \partial u_{t_1} \dots \partial u_{t_o} \partial u_l`; where
+    l is a member of the set it is the derivative with l repeated.
+
+    Args:
+        gates: the gated model.
+        sets: (s, o) units of each set, o >= 1, or (B, s, o) where the examples have sets of their own.
+        wrt, at, strategy: as in :func:`hessian`.
+        on_set: told how many sets are done.
+    """
+    sets = sets if sets.dim() == 3 else sets.unsqueeze(0)
+    sets = sets.expand(gates.n_examples, -1, -1)
+    out = torch.zeros(gates.n_examples, sets.shape[1], gates.n_units, dtype=torch.float64)
+    with _differentiable():
+        variables = _leaves(gates, (wrt,), at)
+        value = _value(gates, variables)
+        first = _derivative(value.sum(), variables[wrt], create_graph=True)
+        reverse = _Reverse(strategy, on_set)
+        for index, heads in _by_prefix(sets):
+            level = first
+            for depth in range(heads.shape[1]):
+                chosen = level.gather(1, heads[:, depth : depth + 1].to(level.device))
+                level = _derivative(chosen.sum(), variables[wrt], create_graph=True)
+            found = reverse.each(level, variables[wrt], sets[:, index, -1])
+            out[:, index] = _finite(found.transpose(0, 1))
+    return out
+
+
+def piecewise_linear_steps(gates: Gates) -> bool:
+    """Whether a ReLU, a max-pool or their like lies between the gates and the output.
+
+    Second derivatives do not see what such steps do: they are zero on each side, and undefined between.
+    """
+    with _differentiable():
+        variables = _leaves(gates, ("scale",), None)
+        value = _value(gates, variables)
+    found, stack = False, [value.grad_fn]
+    seen: set[Any] = set()
+    while stack and not found:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        found = type(node).__name__.startswith(_PIECEWISE)
+        stack.extend(parent for parent, _ in node.next_functions)
+    return found
+
+
+class _Reverse:
+    """Reverse passes through one graph with many cotangents, one by one or many at once.
+
+    With the strategy ``auto`` the first few passes are timed, and the cheaper way goes on.
+    """
+
+    def __init__(self, strategy: Strategy, on_done: Callable[[int], object] | None) -> None:
+        self._batched = {"loop": False, "batched": True}.get(strategy)  # None: not decided yet
+        self._on_done, self._done = on_done, 0
+
+    def each(self, outputs: Tensor, variable: Tensor, units: Tensor) -> Tensor:
+        """Derivatives of ``outputs[b, units[b, i]]`` by the variable, for each i: (n, B, k).
+
+        Args:
+            outputs: (B, k0).
+            variable: (B, k).
+            units: (B, n).
+        """
+        count = units.shape[1]
+        found = variable.new_zeros(count, *variable.shape)
+        if not outputs.requires_grad:
+            self._done += count
+            self._tell()
+            return found
+        index = units.T.unsqueeze(-1).to(outputs.device)
+        cotangents = outputs.new_zeros(count, *outputs.shape).scatter_(2, index, 1.0)
+        start = self._try(outputs, variable, cotangents, found) if self._batched is None else 0
+        while start < count:
+            size = _TOGETHER if self._batched else 1
+            self._pass(outputs, variable, cotangents, found, slice(start, start + size))
+            start += size
+        return found
+
+    def _try(self, outputs: Tensor, variable: Tensor, cotangents: Tensor, found: Tensor) -> int:
+        """Decide how to go on, if there is enough to do; returns how many are done."""
+        if len(cotangents) < _TRIED + 2:
+            return 0
+        # the first pass of a graph is slower than those that follow: it is not counted
+        self._pass(outputs, variable, cotangents, found, slice(0, 1))
+        single = self._timed(outputs, variable, cotangents, found, slice(1, 2))
+        together = slice(2, 2 + _TRIED)
+        try:
+            self._batched = self._timed(outputs, variable, cotangents, found, together) < _TRIED * single
+        except RuntimeError:  # not every operation can be vectorised
+            self._batched = False
+            return 2
+        return 2 + _TRIED
+
+    def _timed(
+        self, outputs: Tensor, variable: Tensor, cotangents: Tensor, found: Tensor, part: slice
+    ) -> float:
+        started = time.perf_counter()
+        self._pass(outputs, variable, cotangents, found, part)
+        return time.perf_counter() - started
+
+    def _pass(
+        self, outputs: Tensor, variable: Tensor, cotangents: Tensor, found: Tensor, part: slice
+    ) -> None:
+        given = cotangents[part]
+        if len(given) == 1:
+            found[part] = _derivative(outputs, variable, given[0])
+        else:
+            found[part] = _derivative(outputs, variable, given, batched=True)
+        self._done += len(given)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._on_done is not None:
+            self._on_done(self._done)
+
+
+def _leaves(
+    gates: Gates, names: Sequence[Variable], at: float | Tensor | None, rows: Tensor | None = None
+) -> dict[Variable, Tensor]:
+    """The variables, at their values, ready to be differentiated by."""
+    count = gates.n_examples if rows is None else len(rows)
+    options: Any = {"dtype": gates.dtype, "device": gates.device}
+    found: dict[Variable, Tensor] = {}
+    if "scale" in names or at is not None:
+        scale = torch.ones(count, gates.n_units, **options)
+        if at is not None:
+            scale = scale * torch.as_tensor(at).to(scale)
+        found["scale"] = scale
+    if "shift" in names:
+        found["shift"] = torch.zeros(count, gates.n_units, **options)
+    if "channels" in names:
+        found["channels"] = torch.zeros(count, gates.n_channels, **options)
+    return {name: value.requires_grad_(name in names) for name, value in found.items()}
+
+
+def _value(gates: Gates, variables: dict[Variable, Tensor], rows: Tensor | None = None) -> Tensor:
+    """The explained numbers, (m,), checked.
+
+    Raises:
+        ModelOutputError: they are not finite.
+    """
+    rows = torch.arange(gates.n_examples) if rows is None else rows
+    value = gates.run(rows, **variables)
+    if not bool(value.isfinite().all()):
+        bad = int(rows[(~value.isfinite()).nonzero()[0, 0].cpu()])
+        raise ModelOutputError(
+            f"expected finite outputs, got {float(value[~value.isfinite()][0])} for row {bad} of the batch"
+        )
+    if not value.requires_grad:
+        warnings.warn(
+            "nothing leads from the gated units to the explained output, so that all derivatives are zero: "
+            "the forward function may detach its input or run under no_grad, or the output may not use it",
+            DataWarning,
+            stacklevel=5,
+        )
+    return value
+
+
+def _derivative(
+    outputs: Tensor,
+    variable: Tensor,
+    cotangent: Tensor | None = None,
+    *,
+    create_graph: bool = False,
+    batched: bool = False,
+) -> Tensor:
+    """One reverse pass; zero where nothing leads from the variable to the outputs."""
+    if not outputs.requires_grad:
+        shape = variable.shape if cotangent is None or not batched else (len(cotangent), *variable.shape)
+        return variable.new_zeros(shape)
+    (found,) = torch.autograd.grad(
+        outputs,
+        variable,
+        cotangent,
+        retain_graph=True,
+        create_graph=create_graph,
+        allow_unused=True,
+        is_grads_batched=batched,
+        materialize_grads=True,
+    )
+    return found
+
+
+def _by_prefix(sets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Groups of sets that differ in their last member only: their places, and (B, o - 1) what they share."""
+    heads = sets[:, :, :-1]
+    flat = heads.movedim(1, 0).reshape(sets.shape[1], -1)
+    if not flat.shape[1]:
+        yield torch.arange(sets.shape[1]), heads[:, 0]
+        return
+    _, group = flat.unique(dim=0, return_inverse=True)
+    for number in range(int(group.max()) + 1 if len(group) else 0):
+        index = (group == number).nonzero()[:, 0]
+        yield index, heads[:, index[0]]
+
+
+def _finite(derivatives: Tensor) -> Tensor:
+    """Derivatives as they are given out: float64 on the CPU, and finite.
+
+    Raises:
+        ModelOutputError: a derivative that does not exist.
+    """
+    if not bool(derivatives.isfinite().all()):
+        raise ModelOutputError(
+            "expected finite derivatives, got NaN or infinity: the model has a point without derivative here "
+            "(a square root or a norm of 0, say); shift the inputs a little, or use mode='occlusion'"
+        )
+    return derivatives.detach().double().cpu()
+
+
+@contextmanager
+def _differentiable() -> Iterator[None]:
+    """Gradients on, whatever the caller's mode, and attention by the kernel that has second derivatives.
+
+    Raises:
+        InputError: the model cannot be differentiated (so often), in words.
+    """
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            yield
+    except RuntimeError as error:
+        message = _explained(str(error))
+        if message is None:
+            raise
+        raise InputError(message) from error
+
+
+def _explained(text: str) -> str | None:
+    """What to say of an error of autograd; None where it is none."""
+    ways_out = "or use a mode without second derivatives: 'grad_diff', 'stein' or 'occlusion'"
+    if "modified by an inplace operation" in text:
+        return (
+            "a value that the derivatives need was changed in place; build the model with inplace=False "
+            f"(nn.ReLU(inplace=True) and x += ... do that), {ways_out}"
+        )
+    if ("not implemented" in text and "derivative" in text) or "once_differentiable" in text:
+        return (
+            f"the model has a step without second derivatives ({text.splitlines()[0]}); load attention with "
+            f"attn_implementation='eager' where it is one of a package of its own, {ways_out}"
+        )
+    return None

@@ -1,0 +1,348 @@
+r"""Gates: numbers that switch the parts of an input, of a layer, or of what is attended to.
+
+A unit u (a patch, a word, a position of a layer) with value h and baseline b is switched by its gate,
+:math:`h' = h + (\alpha_u - 1)(h - b) + \beta_u`. Scale :math:`\alpha = 1` and shift :math:`\beta = 0` are the
+model itself. Derivatives by gates are derivatives by all of a unit's cells at once, contracted with (h - b)
+for the scale and with ones for the shift: k x k of them, exact, where a full Hessian has (nC)^2.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from hoi_captum.core.arguments import Arguments, as_baselines, rows_of
+from hoi_captum.core.attention import AttentionProbe, GatedAttention
+from hoi_captum.core.coalitions import Players
+from hoi_captum.core.example import as_tensors
+from hoi_captum.core.layers import read_layer, tapped
+from hoi_captum.errors import InputError, PlayerError
+
+
+class Gates(ABC):
+    """A model's explained number as a function of the gates of its units.
+
+    Args:
+        arguments: the forward function and its inputs.
+        players: the units, as masks on the gated tensors.
+        tensors: the gated tensors, (B, ...) each.
+
+    Attributes:
+        arguments, players: as given.
+        n_examples, n_units: B and k.
+        n_channels: C, cells of a position that ``channels`` moves together; 1 where there is no such axis.
+        dtype: of the gates.
+        passes: model rows evaluated so far.
+    """
+
+    def __init__(self, arguments: Arguments, players: Players, tensors: tuple[Tensor, ...]) -> None:
+        self.arguments, self.players, self._tensors = arguments, players, tensors
+        _check_every_example(players)
+        self._axes = tuple(map(_channel_axis, tensors, players.masks))
+        floating = [t.dtype for t in tensors if t.is_floating_point()]
+        self.dtype = torch.promote_types(floating[0], torch.float32) if floating else torch.float32
+        self.passes = 0
+
+    @property
+    def n_examples(self) -> int:
+        return self.arguments.n_examples
+
+    @property
+    def n_units(self) -> int:
+        return self.players.count
+
+    @property
+    def n_channels(self) -> int:
+        axis = self._axes[0]
+        return 1 if axis is None else self._tensors[0].shape[axis]
+
+    @property
+    def device(self) -> torch.device:
+        return self._tensors[0].device
+
+    def run(
+        self,
+        rows: Tensor,
+        scale: Tensor | None = None,
+        shift: Tensor | None = None,
+        channels: Tensor | None = None,
+    ) -> Tensor:
+        """The explained number with the gates at given values, (m,); differentiable by each of them.
+
+        Args:
+            rows: (m,) which example is gated.
+            scale, shift: (m, k). Default: 1 and 0, the model itself
+            channels: (m, C), added to all cells of a channel. Default: 0
+
+        Raises:
+            InputError, ModelOutputError, TargetError: as :class:`Arguments`.
+        """
+        self.passes += len(rows)
+        return self._run(rows, scale, shift, channels)
+
+    def sums(self) -> Tensor:
+        """What each unit holds of each channel, summed over its positions: (B, k, C).
+
+        Raises:
+            InputError: several tensors are gated, whose channels cannot be added.
+        """
+        if len(self._tensors) > 1:
+            raise InputError(
+                f"expected one gated tensor with channels, got {len(self._tensors)}; choose a layer with a "
+                "single output"
+            )
+        x, mask, axis = self._tensors[0], self.players.masks[0], self._axes[0]
+        cells = x.unsqueeze(-1) if axis is None else x.movedim(axis, -1)
+        ids = mask.unsqueeze(-1) if axis is None else mask.movedim(axis, -1)
+        cells = cells.reshape(len(x), -1, cells.shape[-1]).to(self.dtype)
+        ids = ids.expand(len(x), *ids.shape[1:]).reshape(len(x), -1) % (self.n_units + 1)
+        sums = cells.new_zeros(len(x), self.n_units + 1, cells.shape[-1])
+        return sums.scatter_add_(1, ids.unsqueeze(-1).expand_as(cells), cells)[:, :-1]
+
+    def spread(self, values: Tensor) -> tuple[Tensor, ...]:
+        """A value for each unit on the cells of the gated tensors, channels left out where units span them.
+
+        Args:
+            values: (B, k).
+        """
+        shapes = []
+        for x, axis in zip(self._tensors, self._axes, strict=True):
+            shapes.append(x if axis is None else x.narrow(axis, 0, 1))
+        return self.players.spread(values, tuple(shapes))
+
+    @abstractmethod
+    def _run(
+        self, rows: Tensor, scale: Tensor | None, shift: Tensor | None, channels: Tensor | None
+    ) -> Tensor: ...
+
+    def _gated(
+        self,
+        values: Sequence[Tensor],
+        baselines: Sequence[Tensor],
+        rows: Tensor,
+        scale: Tensor | None,
+        shift: Tensor | None,
+        channels: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        """Tensors (m or 1, ...) with their gates applied, (m, ...)."""
+        gated = []
+        for t, (h, b) in enumerate(zip(values, baselines, strict=True)):
+            if not h.is_floating_point():
+                gated.append(h.expand(len(rows), *h.shape[1:]))
+                continue
+            # the change is added, so that at 1 and 0 the model's own values come out, to the last bit
+            change: Tensor | float = 0.0
+            if scale is not None:
+                change = (self.players.on_cells(scale, t, rows, background=1) - 1) * (h - b)
+            if shift is not None:
+                change = change + self.players.on_cells(shift, t, rows)
+            if channels is not None:
+                change = change + _along(channels, self._axes[t], h.dim())
+            gated.append((h + change).to(h.dtype).expand(len(rows), *h.shape[1:]))
+        return tuple(gated)
+
+
+class InputGates(Gates):
+    """Gates on the inputs: pixels, features, embeddings.
+
+    Args:
+        arguments: with the baselines.
+        players: of the inputs.
+
+    Raises:
+        InputError: a unit of integers, which have no derivatives.
+    """
+
+    def __init__(self, arguments: Arguments, players: Players) -> None:
+        super().__init__(arguments, players, arguments.inputs)
+        for x, mask in zip(arguments.inputs, players.masks, strict=True):
+            if not x.is_floating_point() and bool((mask >= 0).any()):
+                raise InputError(
+                    f"expected floating point inputs to gate, got {x.dtype}; for token ids give the "
+                    "embeddings as inputs, gate='attention', or a layer"
+                )
+
+    def _run(
+        self, rows: Tensor, scale: Tensor | None, shift: Tensor | None, channels: Tensor | None
+    ) -> Tensor:
+        values = [rows_of(x, rows) for x in self.arguments.inputs]
+        baselines = [rows_of(b, rows) for b in self.arguments.baselines]
+        return self.arguments.run(self._gated(values, baselines, rows, scale, shift, channels), rows)
+
+
+class LayerGates(Gates):
+    """Gates on what leaves (or enters) a layer; where it runs more than once its last run, as in Captum.
+
+    Args:
+        arguments: the forward function and its inputs.
+        layer: any module that the forward function runs.
+        feature_mask: unit ids of the layer's cells, (1 or B, ...) broadcastable to its tensors. Default: each
+            position is a unit, all channels together: (H, W) of (B, C, H, W), T of (B, T, H), features of
+            (B, D)
+        baselines: a number, or tensors (1 or B, ...) like the layer's. Default: 0
+        at_input: gate what enters the layer.
+        device_ids: of a ``DataParallel`` model, whose forward pass on one device is gated.
+
+    Raises:
+        InputError: the layer does not run, or holds nothing that can be gated.
+        PlayerError: a mask that does not fit.
+    """
+
+    def __init__(
+        self,
+        arguments: Arguments,
+        layer: nn.Module,
+        feature_mask: Tensor | tuple[Tensor, ...] | None = None,
+        baselines: object = None,
+        *,
+        at_input: bool = False,
+        device_ids: Sequence[int] | None = None,
+    ) -> None:
+        rows = torch.arange(arguments.n_examples)
+        reading = read_layer(
+            lambda *x: arguments.output(x, rows),
+            layer,
+            arguments.inputs,
+            at_input=at_input,
+            device_ids=device_ids,
+        )
+        tensors = as_tensors(reading.tensors, "the layer's tensors")
+        name = type(layer).__name__
+        if len(tensors[0]) != arguments.n_examples:
+            raise InputError(
+                f"expected one row of the layer for each of {arguments.n_examples} inputs, got "
+                f"{len(tensors[0])}: {name} does not keep the rows apart"
+            )
+        if not all(t.is_floating_point() for t in tensors):
+            side = "input" if at_input else "output"
+            raise InputError(
+                f"expected a layer whose {side} are floating point numbers, got {tensors[0].dtype} at {name}"
+            )
+        masks = positions(tensors) if feature_mask is None else as_tensors(feature_mask, "feature_mask")
+        super().__init__(arguments, Players.from_feature_mask(tensors, masks), tensors)
+        self._layer, self._at_input, self._call = layer, at_input, reading.calls
+        self._baselines = as_baselines(baselines, tensors)
+        self.passes = arguments.n_examples
+
+    def _run(
+        self, rows: Tensor, scale: Tensor | None, shift: Tensor | None, channels: Tensor | None
+    ) -> Tensor:
+        baselines = [rows_of(b, rows) for b in self._baselines]
+
+        def switch(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return self._gated(tensors, baselines, rows, scale, shift, channels)
+
+        inputs = tuple(
+            rows_of(x, rows).expand(len(rows), *x.shape[1:]).contiguous() for x in self.arguments.inputs
+        )
+        with tapped(self._layer, switch, at_input=self._at_input, call=self._call):
+            return self.arguments.run(inputs, rows)
+
+
+class AttentionGates(Gates):
+    r"""Gates on what is attended to: :math:`\log \alpha_j` is added to each attention score of key j.
+
+    At 1 it is the model; towards 0 nothing looks at position j any more, in no layer. A position goes on to
+    see itself, and the gate of the last position of a causal model, at which nothing else looks, is put on
+    its own score instead. Works on any transformer whose positions are those of its first input, (B, T) or
+    (B, T, H), and that calls PyTorch's attention or a softmax over (rows, heads, T, T) scores.
+
+    Args:
+        arguments: the forward function and its inputs.
+        players: of the positions; a mask may not tell cells of one position apart.
+        values: instead multiply the value vectors of position j in the first layer's attention by its gate.
+
+    Raises:
+        InputError: the forward function does no such attention.
+        PlayerError: units that divide a position.
+    """
+
+    _SMALLEST = 1e-4  # of a gate; its logarithm is added to scores
+
+    def __init__(self, arguments: Arguments, players: Players, *, values: bool = False) -> None:
+        super().__init__(arguments, players, arguments.inputs)
+        self._positions = Players((_owners(players.masks[0]),), players.count)
+        self._values = values
+        self.attention = AttentionProbe.of(arguments)
+        self.passes = arguments.n_examples
+
+    def _run(
+        self, rows: Tensor, scale: Tensor | None, shift: Tensor | None, channels: Tensor | None
+    ) -> Tensor:
+        if shift is not None or channels is not None:
+            raise InputError(
+                "attention has no shift: expected variant='taylor' with attention or value gates"
+            )
+        inputs = tuple(rows_of(x, rows).expand(len(rows), *x.shape[1:]) for x in self.arguments.inputs)
+        if scale is None:
+            return self.arguments.run(inputs, rows)
+        on_positions = self._positions.on_cells(scale, 0, rows, background=1).expand(len(rows), -1)
+        if not self._values:
+            on_positions = on_positions.clamp(min=self._SMALLEST)
+        # the kernel that is differentiable twice, also on the way forward
+        with sdpa_kernel(SDPBackend.MATH), GatedAttention(on_positions, self.attention, values=self._values):
+            return self.arguments.run(inputs, rows)
+
+
+def positions(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Masks that make each position a unit, all channels together, numbered through all tensors."""
+    masks, start = [], 0
+    for x in tensors:
+        shape = list(x.shape[1:])
+        if x.dim() == 3:
+            shape[-1] = 1  # (T, H)
+        elif x.dim() > 3:
+            shape[0] = 1  # (C, H, W)
+        count = 1
+        for size in shape:
+            count *= size
+        masks.append(torch.arange(start, start + count, device=x.device).view(1, *shape))
+        start += count
+    return tuple(masks)
+
+
+def _check_every_example(players: Players) -> None:
+    """Masks that differ between examples must have all units in each of them.
+
+    Raises:
+        PlayerError: an example without some unit.
+    """
+    examples = max(len(mask) for mask in players.masks)
+    if examples == 1:
+        return
+    for row in range(examples):
+        ids = torch.cat([mask[min(row, len(mask) - 1)].reshape(-1) for mask in players.masks])
+        found = int((ids.unique() >= 0).sum())
+        if found != players.count:
+            raise PlayerError(
+                f"expected a feature_mask with the same number of units in every row, got {players.count} in "
+                f"all and {found} in row {row}; explain such rows one at a time"
+            )
+
+
+def _channel_axis(x: Tensor, mask: Tensor) -> int | None:
+    """The one axis along which units do not differ, though the tensor does: C of images, H of embeddings."""
+    shared = [d for d in range(1, x.dim()) if mask.shape[d] == 1 and x.shape[d] > 1]
+    return shared[0] if len(shared) == 1 else None
+
+
+def _along(channels: Tensor, axis: int | None, dims: int) -> Tensor:
+    shape = [len(channels)] + [1] * (dims - 1)
+    shape[1 if axis is None else axis] = channels.shape[1]
+    return channels.view(shape)
+
+
+def _owners(mask: Tensor) -> Tensor:
+    """The unit of each position, (1 or B, T)."""
+    if mask.dim() < 2:
+        raise PlayerError(
+            f"expected inputs (B, T) or (B, T, H) with positions to gate, got a mask {mask.shape}"
+        )
+    flat = mask.reshape(*mask.shape[:2], -1)
+    if bool((flat != flat[..., :1]).any()):
+        raise PlayerError("attention gates switch whole positions: expected one unit for each, got several")
+    return flat[..., 0]

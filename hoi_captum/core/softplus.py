@@ -1,0 +1,38 @@
+r"""ReLUs seen as softplus, without touching the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+_RELUS = (functional.relu, functional.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
+
+
+class SoftplusForReLU(TorchFunctionMode):
+    r"""While active every ReLU is :math:`\ln(1 + e^{\beta x}) / \beta`, which has second derivatives.
+
+    The model's outputs change too; how much has to be looked at.
+
+    Args:
+        beta: sharpness; the ReLU is its limit.
+    """
+
+    def __init__(self, beta: float) -> None:
+        super().__init__()
+        self._beta = beta
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func in _RELUS:
+            return functional.softplus(args[0] if args else (kwargs or {})["input"], beta=self._beta)
+        return func(*args, **(kwargs or {}))
