@@ -70,6 +70,10 @@ class DataWarning(HoiWarning):
     """The data lack what a method hopes for, and it does the next best thing, which is said."""
 
 
+class CostWarning(HoiWarning):
+    """What was asked for takes long; the warning says how long and how to make it shorter."""
+
+
 class MemoryWarning(HoiWarning):
     """Memory ran out and the work goes on in smaller pieces."""
 

@@ -17,7 +17,6 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from hoi_captum.core.arguments import Arguments
-from hoi_captum.errors import InputError
 
 _SOFTMAXES = (functional.softmax, torch.softmax, Tensor.softmax)
 
@@ -36,28 +35,17 @@ class AttentionProbe:
     calls: int
     causal: bool
 
-    @classmethod
-    def of(cls, arguments: Arguments) -> AttentionProbe:
-        """Run the model once and look.
 
-        Raises:
-            InputError: no attention over the positions of the first input.
-        """
-        x = arguments.inputs[0]
-        if x.dim() not in (2, 3):
-            raise InputError(
-                f"expected inputs (B, T) or (B, T, H) for gates on attention, got shape {tuple(x.shape)}"
-            )
-        rows = torch.arange(arguments.n_examples)
-        watch = _Watch(len(rows), x.shape[1])
-        with torch.no_grad(), watch:
-            arguments.output(arguments.inputs, rows)
-        if not watch.calls:
-            raise InputError(
-                f"the forward function does no attention over {x.shape[1]} positions that could be gated; "
-                "use gate='input', a layer, or load the model with attn_implementation='sdpa' or 'eager'"
-            )
-        return cls(x.shape[1], watch.calls, watch.causal)
+def probe_attention(arguments: Arguments) -> AttentionProbe | None:
+    """Run the model once and look; None where it does not attend over the positions of its first input."""
+    x = arguments.inputs[0]
+    if x.dim() not in (2, 3):
+        return None
+    rows = torch.arange(arguments.n_examples)
+    watch = _Watch(len(rows), x.shape[1])
+    with torch.no_grad(), watch:
+        arguments.output(arguments.inputs, rows)
+    return AttentionProbe(x.shape[1], watch.calls, watch.causal) if watch.calls else None
 
 
 class _Attention(TorchFunctionMode):

@@ -63,6 +63,7 @@ def hessian(
     *,
     wrt: tuple[Variable, Variable] = ("scale", "scale"),
     at: float | Tensor | None = None,
+    rows: Tensor | None = None,
     strategy: Strategy = "auto",
     on_row: Callable[[int], object] | None = None,
 ) -> Tensor:
@@ -76,6 +77,7 @@ def hessian(
         wrt: u and w, each ``scale``, ``shift`` or ``channels``. With ("scale", "scale") entry i, j is the
             second-order Taylor term :math:`(h_i - b_i)^T H_{ij} (h_j - b_j)`.
         at: values of the scale, a number or (B, k). Default: 1
+        rows: (B,) examples. Default: all of them
         strategy: ``loop`` takes one i at a time, ``batched`` many in a vectorised pass (cheaper for
             transformers, dearer for convolutions), ``auto`` times both on the first few and goes on with
             the cheaper.
@@ -85,8 +87,8 @@ def hessian(
         InputError: the model cannot be differentiated twice; says what to do.
     """
     with _differentiable():
-        variables = _leaves(gates, wrt, at)
-        value = _value(gates, variables)
+        variables = _leaves(gates, wrt, at, rows)
+        value = _value(gates, variables, rows)
         first = _derivative(value.sum(), variables[wrt[0]], create_graph=True)
         units = torch.arange(first.shape[1]).expand(len(first), -1)
         reverse = _Reverse(strategy, on_row)
@@ -99,6 +101,7 @@ def grow(
     *,
     wrt: Variable = "scale",
     at: float | Tensor | None = None,
+    rows: Tensor | None = None,
     strategy: Strategy = "auto",
     on_set: Callable[[int], object] | None = None,
 ) -> Tensor:
@@ -110,15 +113,16 @@ def grow(
     Args:
         gates: the gated model.
         sets: (s, o) units of each set, o >= 1, or (B, s, o) where the examples have sets of their own.
-        wrt, at, strategy: as in :func:`hessian`.
+        wrt, at, rows, strategy: as in :func:`hessian`.
         on_set: told how many sets are done.
     """
     sets = sets if sets.dim() == 3 else sets.unsqueeze(0)
-    sets = sets.expand(gates.n_examples, -1, -1)
-    out = torch.zeros(gates.n_examples, sets.shape[1], gates.n_units, dtype=torch.float64)
+    examples = gates.n_examples if rows is None else len(rows)
+    sets = sets.expand(examples, -1, -1)
+    out = torch.zeros(examples, sets.shape[1], gates.n_units, dtype=torch.float64)
     with _differentiable():
-        variables = _leaves(gates, (wrt,), at)
-        value = _value(gates, variables)
+        variables = _leaves(gates, (wrt,), at, rows)
+        value = _value(gates, variables, rows)
         first = _derivative(value.sum(), variables[wrt], create_graph=True)
         reverse = _Reverse(strategy, on_set)
         for index, heads in _by_prefix(sets):

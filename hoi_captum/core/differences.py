@@ -41,9 +41,11 @@ def gradient_differences(
         on_rows: told how many rows are done.
     """
     k = gates.n_units
-    steps = torch.cat([torch.eye(k), -torch.eye(k)]) * h
+    units = torch.eye(k, dtype=torch.float64)
+    steps = torch.cat([units, -units]) * h
     found = _gradients(gates, 1 + steps, wrt, size, on_rows)  # (B, 2k, k')
-    return (found[:, :k] - found[:, k:]) / (2 * h)
+    difference: Tensor = found[:, :k] - found[:, k:]
+    return difference / (2 * h)
 
 
 def gradient_differences_of_pairs(
@@ -57,14 +59,15 @@ def gradient_differences_of_pairs(
         pairs: (B, s, 2) units, i != j.
         gates, h, size, on_rows: as in :func:`gradient_differences`; 4 s gradients for each example.
     """
-    units = torch.eye(gates.n_units)
+    units = torch.eye(gates.n_units, dtype=torch.float64)
     first, second = units[pairs[..., 0]], units[pairs[..., 1]]  # (B, s, k)
     signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
     steps = h * (signs[:, 0].view(-1, 1, 1, 1) * first + signs[:, 1].view(-1, 1, 1, 1) * second)
     points = 1 + steps.movedim(0, 1).flatten(1, 2)  # (B, 4 s, k)
     found = _gradients(gates, points, "scale", size, on_rows).unflatten(1, (4, -1))
     weights = signs.prod(1).view(1, -1, 1, 1).double()
-    return (weights * found).sum(1) / (4 * h * h)
+    total: Tensor = (weights * found).sum(1)
+    return total / (4 * h * h)
 
 
 def stein(
@@ -172,7 +175,8 @@ def _gradients(gates: Gates, points: Tensor, wrt: Variable, size: PassSize | Non
         return gradient(gates, wrt=wrt, at=values, rows=of)
 
     found = _in_passes(gates, at, points.flatten(0, 1).to(gates.dtype), rows, size, on_rows)
-    return found.unflatten(0, (gates.n_examples, count))
+    gradients: Tensor = found.unflatten(0, (gates.n_examples, count))
+    return gradients
 
 
 def _in_passes(

@@ -1,4 +1,4 @@
-r"""Gates: numbers that switch the parts of an input, of a layer, or of what is attended to.
+r"""Gates: numbers that switch the parts of an input or of a layer.
 
 A unit u (a patch, a word, a position of a layer) with value h and baseline b is switched by its gate,
 :math:`h' = h + (\alpha_u - 1)(h - b) + \beta_u`. Scale :math:`\alpha = 1` and shift :math:`\beta = 0` are the
@@ -13,10 +13,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hoi_captum.core.arguments import Arguments, as_baselines, rows_of
-from hoi_captum.core.attention import AttentionProbe, GatedAttention
 from hoi_captum.core.coalitions import Players
 from hoi_captum.core.example import as_tensors
 from hoi_captum.core.layers import read_layer, tapped
@@ -30,6 +28,7 @@ class Gates(ABC):
         arguments: the forward function and its inputs.
         players: the units, as masks on the gated tensors.
         tensors: the gated tensors, (B, ...) each.
+        baselines: what they are where a scale is 0, (1 or B, ...) or a number each.
 
     Attributes:
         arguments, players: as given.
@@ -39,8 +38,15 @@ class Gates(ABC):
         passes: model rows evaluated so far.
     """
 
-    def __init__(self, arguments: Arguments, players: Players, tensors: tuple[Tensor, ...]) -> None:
-        self.arguments, self.players, self._tensors = arguments, players, tensors
+    def __init__(
+        self,
+        arguments: Arguments,
+        players: Players,
+        tensors: tuple[Tensor, ...],
+        baselines: tuple[Tensor, ...],
+    ) -> None:
+        self.arguments, self.players = arguments, players
+        self._tensors, self._baselines = tensors, baselines
         _check_every_example(players)
         self._axes = tuple(map(_channel_axis, tensors, players.masks))
         floating = [t.dtype for t in tensors if t.is_floating_point()]
@@ -85,7 +91,7 @@ class Gates(ABC):
         return self._run(rows, scale, shift, channels)
 
     def sums(self) -> Tensor:
-        """What each unit holds of each channel, summed over its positions: (B, k, C).
+        """What each unit holds of each channel above its baseline, summed over its positions: (B, k, C).
 
         Raises:
             InputError: several tensors are gated, whose channels cannot be added.
@@ -95,7 +101,7 @@ class Gates(ABC):
                 f"expected one gated tensor with channels, got {len(self._tensors)}; choose a layer with a "
                 "single output"
             )
-        x, mask, axis = self._tensors[0], self.players.masks[0], self._axes[0]
+        x, mask, axis = self._tensors[0] - self._baselines[0], self.players.masks[0], self._axes[0]
         cells = x.unsqueeze(-1) if axis is None else x.movedim(axis, -1)
         ids = mask.unsqueeze(-1) if axis is None else mask.movedim(axis, -1)
         cells = cells.reshape(len(x), -1, cells.shape[-1]).to(self.dtype)
@@ -104,15 +110,12 @@ class Gates(ABC):
         return sums.scatter_add_(1, ids.unsqueeze(-1).expand_as(cells), cells)[:, :-1]
 
     def spread(self, values: Tensor) -> tuple[Tensor, ...]:
-        """A value for each unit on the cells of the gated tensors, channels left out where units span them.
+        """A value for each unit on the cells of the gated tensors.
 
         Args:
             values: (B, k).
         """
-        shapes = []
-        for x, axis in zip(self._tensors, self._axes, strict=True):
-            shapes.append(x if axis is None else x.narrow(axis, 0, 1))
-        return self.players.spread(values, tuple(shapes))
+        return self.players.spread(values, self._tensors)
 
     @abstractmethod
     def _run(
@@ -122,7 +125,6 @@ class Gates(ABC):
     def _gated(
         self,
         values: Sequence[Tensor],
-        baselines: Sequence[Tensor],
         rows: Tensor,
         scale: Tensor | None,
         shift: Tensor | None,
@@ -130,14 +132,16 @@ class Gates(ABC):
     ) -> tuple[Tensor, ...]:
         """Tensors (m or 1, ...) with their gates applied, (m, ...)."""
         gated = []
-        for t, (h, b) in enumerate(zip(values, baselines, strict=True)):
+        for t, h in enumerate(values):
             if not h.is_floating_point():
                 gated.append(h.expand(len(rows), *h.shape[1:]))
                 continue
             # the change is added, so that at 1 and 0 the model's own values come out, to the last bit
             change: Tensor | float = 0.0
             if scale is not None:
-                change = (self.players.on_cells(scale, t, rows, background=1) - 1) * (h - b)
+                change = (self.players.on_cells(scale, t, rows, background=1) - 1) * (
+                    h - rows_of(self._baselines[t], rows)
+                )
             if shift is not None:
                 change = change + self.players.on_cells(shift, t, rows)
             if channels is not None:
@@ -158,7 +162,7 @@ class InputGates(Gates):
     """
 
     def __init__(self, arguments: Arguments, players: Players) -> None:
-        super().__init__(arguments, players, arguments.inputs)
+        super().__init__(arguments, players, arguments.inputs, arguments.baselines)
         for x, mask in zip(arguments.inputs, players.masks, strict=True):
             if not x.is_floating_point() and bool((mask >= 0).any()):
                 raise InputError(
@@ -170,8 +174,7 @@ class InputGates(Gates):
         self, rows: Tensor, scale: Tensor | None, shift: Tensor | None, channels: Tensor | None
     ) -> Tensor:
         values = [rows_of(x, rows) for x in self.arguments.inputs]
-        baselines = [rows_of(b, rows) for b in self.arguments.baselines]
-        return self.arguments.run(self._gated(values, baselines, rows, scale, shift, channels), rows)
+        return self.arguments.run(self._gated(values, rows, scale, shift, channels), rows)
 
 
 class LayerGates(Gates):
@@ -223,18 +226,17 @@ class LayerGates(Gates):
                 f"expected a layer whose {side} are floating point numbers, got {tensors[0].dtype} at {name}"
             )
         masks = positions(tensors) if feature_mask is None else as_tensors(feature_mask, "feature_mask")
-        super().__init__(arguments, Players.from_feature_mask(tensors, masks), tensors)
+        players = Players.from_feature_mask(tensors, masks)
+        super().__init__(arguments, players, tensors, as_baselines(baselines, tensors))
         self._layer, self._at_input, self._call = layer, at_input, reading.calls
-        self._baselines = as_baselines(baselines, tensors)
         self.passes = arguments.n_examples
 
     def _run(
         self, rows: Tensor, scale: Tensor | None, shift: Tensor | None, channels: Tensor | None
     ) -> Tensor:
-        baselines = [rows_of(b, rows) for b in self._baselines]
 
         def switch(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return self._gated(tensors, baselines, rows, scale, shift, channels)
+            return self._gated(tensors, rows, scale, shift, channels)
 
         inputs = tuple(
             rows_of(x, rows).expand(len(rows), *x.shape[1:]).contiguous() for x in self.arguments.inputs
@@ -242,50 +244,20 @@ class LayerGates(Gates):
         with tapped(self._layer, switch, at_input=self._at_input, call=self._call):
             return self.arguments.run(inputs, rows)
 
+    def spread(self, values: Tensor) -> tuple[Tensor, ...]:
+        """A value for each unit on the layer's cells; channels that units span are left out as in Grad-CAM.
 
-class AttentionGates(Gates):
-    r"""Gates on what is attended to: :math:`\log \alpha_j` is added to each attention score of key j.
-
-    At 1 it is the model; towards 0 nothing looks at position j any more, in no layer. A position goes on to
-    see itself, and the gate of the last position of a causal model, at which nothing else looks, is put on
-    its own score instead. Works on any transformer whose positions are those of its first input, (B, T) or
-    (B, T, H), and that calls PyTorch's attention or a softmax over (rows, heads, T, T) scores.
-
-    Args:
-        arguments: the forward function and its inputs.
-        players: of the positions; a mask may not tell cells of one position apart.
-        values: instead multiply the value vectors of position j in the first layer's attention by its gate.
-
-    Raises:
-        InputError: the forward function does no such attention.
-        PlayerError: units that divide a position.
-    """
-
-    _SMALLEST = 1e-4  # of a gate; its logarithm is added to scores
-
-    def __init__(self, arguments: Arguments, players: Players, *, values: bool = False) -> None:
-        super().__init__(arguments, players, arguments.inputs)
-        self._positions = Players((_owners(players.masks[0]),), players.count)
-        self._values = values
-        self.attention = AttentionProbe.of(arguments)
-        self.passes = arguments.n_examples
-
-    def _run(
-        self, rows: Tensor, scale: Tensor | None, shift: Tensor | None, channels: Tensor | None
-    ) -> Tensor:
-        if shift is not None or channels is not None:
-            raise InputError(
-                "attention has no shift: expected variant='taylor' with attention or value gates"
-            )
-        inputs = tuple(rows_of(x, rows).expand(len(rows), *x.shape[1:]) for x in self.arguments.inputs)
-        if scale is None:
-            return self.arguments.run(inputs, rows)
-        on_positions = self._positions.on_cells(scale, 0, rows, background=1).expand(len(rows), -1)
-        if not self._values:
-            on_positions = on_positions.clamp(min=self._SMALLEST)
-        # the kernel that is differentiable twice, also on the way forward
-        with sdpa_kernel(SDPBackend.MATH), GatedAttention(on_positions, self.attention, values=self._values):
-            return self.arguments.run(inputs, rows)
+        Returns:
+            (B, 1, H, W) of (B, C, H, W), (B, T) of (B, T, H), each tensor's own shape where units differ in
+            every axis.
+        """
+        cells = []
+        for x, axis in zip(super().spread(values), self._axes, strict=True):
+            if axis is None:
+                cells.append(x)
+            else:
+                cells.append(x.select(axis, 0) if x.dim() == 3 else x.narrow(axis, 0, 1))
+        return tuple(cells)
 
 
 def positions(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -334,15 +306,3 @@ def _along(channels: Tensor, axis: int | None, dims: int) -> Tensor:
     shape = [len(channels)] + [1] * (dims - 1)
     shape[1 if axis is None else axis] = channels.shape[1]
     return channels.view(shape)
-
-
-def _owners(mask: Tensor) -> Tensor:
-    """The unit of each position, (1 or B, T)."""
-    if mask.dim() < 2:
-        raise PlayerError(
-            f"expected inputs (B, T) or (B, T, H) with positions to gate, got a mask {mask.shape}"
-        )
-    flat = mask.reshape(*mask.shape[:2], -1)
-    if bool((flat != flat[..., :1]).any()):
-        raise PlayerError("attention gates switch whole positions: expected one unit for each, got several")
-    return flat[..., 0]
