@@ -5,7 +5,6 @@ Both take raw ``(batch, 1, 28, 28)`` tensors in [0, 1]; nothing has to be normal
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.resnet import BasicBlock, ResNet
@@ -24,6 +22,7 @@ from torchvision.models.vgg import VGG, make_layers
 from tqdm import tqdm
 
 from hoi_captum.errors import InputError
+from hoi_captum.zoo import storage
 
 SIDE = 28
 CLASSES = 10
@@ -115,21 +114,9 @@ def _from_array(array: np.ndarray) -> Image.Image:
 
 def load_model(directory: Path) -> nn.Module:
     """The model stored in ``directory``, float32 and in eval mode."""
-    model = build(json.loads((directory / "config.json").read_text("utf-8")))
-    stored = load_file(directory / "model.safetensors")
-    model.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in stored.items()})
-    return model.float().eval()
-
-
-def save_model(model: nn.Module, config: dict[str, Any], directory: Path) -> None:
-    """Write ``config.json`` and the weights in half precision."""
-    (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-    state = model.state_dict()
-    save_file(
-        {name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in state.items()},
-        directory / "model.safetensors",
-        metadata={"format": "pt"},
-    )
+    model = build(storage.read_config(directory))
+    storage.load_weights(model, directory)
+    return model
 
 
 # --- training -----------------------------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""The held-out sentences and digits that come with the package, so that anyone can check the accuracies."""
+"""The held-out sentences, digits and scenes, by which anyone can check the accuracies.
+
+Sentences and digits come with the package; scenes and questions are drawn anew, always the same.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from hoi_captum.zoo import reviews
+from hoi_captum.zoo.questions import Question, draw_questions
+from hoi_captum.zoo.scenes import Scene
 
 FOLDER = Path(__file__).parent / "data"
 _REVIEWS = "reviews.tsv"
@@ -18,12 +24,16 @@ _PICTURE = "digits.png"  # all digits in one lossless picture, row by row
 _CLASSES = "digits.txt"
 _SIDE = 28
 _COLUMNS = 40
+_QUESTIONS = 16_000
+_QUESTIONS_SEED = 2**40  # no seed that anyone would give to the training
 
 
 def samples(kind: str, labels: Sequence[str], n: int | None = None) -> list[tuple[Any, str]]:
     """The first ``n`` held-out inputs for a kind of model, with their names among ``labels``."""
     if kind in ("bert", "llama"):
         return [(review.text, labels[review.positive]) for review in _reviews()[:n]]
+    if kind == "relations":
+        return [((scene, question), question.answer) for scene, question in _questions()[:n]]
     return [(image.copy(), labels[digit]) for image, digit in _digits()[:n]]
 
 
@@ -43,6 +53,11 @@ def write_digits(images: np.ndarray, classes: Sequence[int], folder: Path) -> No
 @cache
 def _reviews() -> list[reviews.Review]:
     return reviews.read(FOLDER / _REVIEWS)
+
+
+@cache
+def _questions() -> list[tuple[Scene, Question]]:
+    return draw_questions(_QUESTIONS, torch.Generator().manual_seed(_QUESTIONS_SEED))
 
 
 @cache

@@ -19,6 +19,11 @@ def load_directory(directory: Path, kind: str) -> ZooModel:
 
             return ZooModel(digits.load_model(directory), digits.DigitTransforms())
 
+        if kind == "relations":
+            from hoi_captum.zoo import relations
+
+            return ZooModel(relations.load_model(directory), relations.RelationProcessor())
+
         from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
         family = AutoModelForCausalLM if kind == "llama" else AutoModelForSequenceClassification

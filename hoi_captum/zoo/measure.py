@@ -8,7 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hoi_captum.zoo.cards import Share
+from hoi_captum.zoo.questions import ANSWERS, KINDS, Question
+from hoi_captum.zoo.scenes import SHAPES, Scene
+
 _BATCH = 128
+_SHAPE_OF_PARTNER = ("closest", "furthest")
 
 
 class Figures(NamedTuple):
@@ -44,6 +49,32 @@ def figures(
         effect_full=full.double().abs().mean().item(),
         effect_empty=empty.double().abs().mean().item(),
     )
+
+
+def relation_figures(
+    model: nn.Module, processor: Any, samples: Sequence[tuple[tuple[Scene, Question], str]]
+) -> tuple[dict[str, Share], dict[str, Share]]:
+    """The accuracy for each kind of question, and that of naming the shape most of the other objects have.
+
+    The second is for the questions about the closest and the furthest object's shape.
+    """
+    right: dict[str, list[bool]] = {kind: [] for kind in KINDS}
+    majority: dict[str, list[bool]] = {kind: [] for kind in _SHAPE_OF_PARTNER}
+    for start in range(0, len(samples), _BATCH):
+        batch = samples[start : start + _BATCH]
+        images, vectors = zip(*(processor(*data) for data, _ in batch), strict=True)
+        with torch.inference_mode():
+            predicted = model(torch.stack(images), torch.stack(vectors)).argmax(dim=1).tolist()
+        for ((scene, question), answer), number in zip(batch, predicted, strict=True):
+            right[question.kind].append(ANSWERS[number] == answer)
+            if question.kind in majority:
+                others = [shape for i, shape in enumerate(scene.shapes) if i != question.asked]
+                majority[question.kind].append(max(SHAPES, key=others.count) == answer)
+    return _shares(right), _shares(majority)
+
+
+def _shares(right: dict[str, list[bool]]) -> dict[str, Share]:
+    return {kind: Share(sum(each) / len(each), len(each)) for kind, each in right.items() if each}
 
 
 def _margin(logits: Tensor, chosen: Tensor) -> Tensor:

@@ -88,6 +88,10 @@ class Scenes:
     def __len__(self) -> int:
         return len(self.shapes)
 
+    def repeat(self, times: int) -> Scenes:
+        """All scenes once, then all of them again, ``times`` times."""
+        return Scenes(self.centres.repeat(times, 1, 1), self.shapes.repeat(times, 1))
+
     def singles(self) -> list[Scene]:
         """The scenes one by one."""
         return [

@@ -14,12 +14,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from hoi_captum.errors import FileError, HoiError
-from hoi_captum.zoo import cards, digits, held_out, measure, reviews, teacher, text
+from hoi_captum.zoo import (
+    cards,
+    digits,
+    held_out,
+    measure,
+    relations_training,
+    reviews,
+    storage,
+    teacher,
+    text,
+)
 from hoi_captum.zoo.loading import load_directory
+
+_Recipe = digits.Recipe | relations_training.Recipe | text.Recipe
 
 _HELD_OUT = "held-out"
 
@@ -36,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 write_held_out(directory, options.data)
             elif options.name in digits.RECIPES:
                 train_digits(options.name, directory, options.seed)
+            elif options.name in relations_training.RECIPES:
+                train_relations(options.name, directory, options.seed)
             else:
                 train_text(options.name, directory, options.seed, options.data, options.cache)
     except HoiError as error:
@@ -47,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m hoi_captum.zoo.train", description=__doc__)
-    parser.add_argument("name", choices=[*digits.RECIPES, *text.RECIPES, _HELD_OUT])
+    parser.add_argument(
+        "name", choices=[*digits.RECIPES, *relations_training.RECIPES, *text.RECIPES, _HELD_OUT]
+    )
     parser.add_argument("--out", type=Path, help="directory to make; NAME in the current one by default")
     parser.add_argument("--overwrite", action="store_true", help="replace the directory if it exists")
     parser.add_argument("--data", type=Path, help="table of score<TAB>text instead of a download")
@@ -88,8 +106,8 @@ def train_digits(name: str, directory: Path, seed: int) -> None:
     recipe = digits.RECIPES[name]
     training, _ = digits.source()
     model, seconds = digits.train(recipe, training, seed)
-    digits.save_model(model, recipe.config, directory)
-    _write_record(name, recipe, directory, seed, seconds)
+    storage.save(model, recipe.config, directory)
+    _write_masking_record(name, recipe, directory, seed, seconds, ("torch", "torchvision"))
 
 
 def train_text(name: str, directory: Path, seed: int, data: Path | None, cache: Path | None) -> None:
@@ -99,49 +117,84 @@ def train_text(name: str, directory: Path, seed: int, data: Path | None, cache: 
     lesson = teacher.prepare(training, seed, cache)
     model, tokenizer, seconds = text.train(recipe, lesson, seed)
     text.save(model, tokenizer, recipe, directory)
-    _write_record(name, recipe, directory, seed, seconds, lesson.seconds)
+    packages = ("torch", "transformers", "tokenizers")
+    _write_masking_record(name, recipe, directory, seed, seconds, packages, lesson.seconds)
 
 
 def _reviews(data: Path | None) -> list[reviews.Review]:
     return reviews.fetch() if data is None else reviews.read(data)
 
 
-def _write_record(
+def train_relations(name: str, directory: Path, seed: int) -> None:
+    """Train the relation network and write its directory."""
+    recipe = relations_training.RECIPES[name]
+    model, seconds = relations_training.train(recipe, seed)
+    storage.save(model, recipe.config, directory)
+    stored = _stored(recipe, directory)
+    by_kind, majority = measure.relation_figures(*stored)
+    cards.RelationsRecord(
+        **_facts(name, recipe, directory, stored, seed, packages=("torch",)),
+        accuracy=sum(share.right * share.total for share in by_kind.values()) / len(stored.samples),
+        by_kind=by_kind,
+        majority=majority,
+        seconds=seconds,
+    ).write(directory)
+
+
+def _write_masking_record(
     name: str,
     recipe: digits.Recipe | text.Recipe,
     directory: Path,
     seed: int,
     seconds: float,
+    packages: Sequence[str],
     teacher_seconds: float = 0.0,
 ) -> None:
-    """Measure what was stored, as anyone will load it, and write it down."""
-    weights = directory / "model.safetensors"
-    weights.chmod(0o644)  # safetensors lets only the owner read it
-    labels = list(recipe.labels)
-    samples = held_out.samples(recipe.kind, labels)
-    model, processor = load_directory(directory, recipe.kind)
-    figures = measure.figures(model, processor, samples, labels, recipe.prompt)
-    told = ("kind", "labels", "prompt")  # in fields of their own
-    settings = {key: value for key, value in asdict(recipe).items() if key not in told}
-    packages = ("torch", "torchvision") if name in digits.RECIPES else ("torch", "transformers", "tokenizers")
-    cards.Record(
-        name=name,
-        kind=recipe.kind,
-        labels=labels,
-        prompt=recipe.prompt,
-        baseline=cards.baseline(recipe.kind, getattr(processor, "mask_token_id", None)),
-        held_out=len(samples),
+    stored = _stored(recipe, directory)
+    figures = measure.figures(*stored, list(recipe.labels), recipe.prompt)
+    cards.MaskingRecord(
+        **_facts(name, recipe, directory, stored, seed, packages),
         accuracy=figures.accuracy,
+        baseline=cards.baseline(recipe.kind, getattr(stored.processor, "mask_token_id", None)),
         effect_full=figures.effect_full,
         effect_empty=figures.effect_empty,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        weight_bytes=weights.stat().st_size,
-        seed=seed,
         seconds=seconds + teacher_seconds,
         teacher_seconds=teacher_seconds,
-        recipe=settings,
-        versions={package: importlib.metadata.version(package) for package in packages},
     ).write(directory)
+
+
+class _Stored(NamedTuple):
+    """A model as anyone will load it, and what it is measured on."""
+
+    model: nn.Module
+    processor: Any
+    samples: Sequence[tuple[Any, str]]
+
+
+def _stored(recipe: _Recipe, directory: Path) -> _Stored:
+    model, processor = load_directory(directory, recipe.kind)
+    return _Stored(model, processor, held_out.samples(recipe.kind, list(recipe.labels)))
+
+
+def _facts(
+    name: str, recipe: _Recipe, directory: Path, stored: _Stored, seed: int, packages: Sequence[str]
+) -> dict[str, Any]:
+    """What every record holds, whatever its figures are."""
+    weights = directory / storage.WEIGHTS_FILE
+    weights.chmod(0o644)  # safetensors lets only the owner read it
+    told = ("kind", "labels", "prompt")  # in fields of their own
+    return {
+        "name": name,
+        "kind": recipe.kind,
+        "labels": list(recipe.labels),
+        "prompt": recipe.prompt,
+        "held_out": len(stored.samples),
+        "parameters": sum(parameter.numel() for parameter in stored.model.parameters()),
+        "weight_bytes": weights.stat().st_size,
+        "seed": seed,
+        "recipe": {key: value for key, value in asdict(recipe).items() if key not in told},
+        "versions": {package: importlib.metadata.version(package) for package in packages},
+    }
 
 
 if __name__ == "__main__":

@@ -100,6 +100,7 @@ def test_scenes_and_tensors_are_the_same_thing() -> None:
     assert torch.equal(back.shapes, scenes.shapes)
     torch.testing.assert_close(torch.stack([s.image for s in scenes.singles()]), scenes.images())
     assert len(scenes) == 20
+    assert scenes.repeat(2).singles() == scenes.singles() * 2
 
 
 def test_a_scene_cannot_be_changed_through_its_picture() -> None:

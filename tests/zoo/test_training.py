@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from hoi_captum.errors import FileError
-from hoi_captum.zoo import digits, reviews, teacher, text, train
+from hoi_captum.zoo import digits, relations_training, reviews, storage, teacher, text, train
 from hoi_captum.zoo.loading import load_directory
+from hoi_captum.zoo.questions import ANSWERS, KINDS, Questions, draw_questions
+from hoi_captum.zoo.scenes import Scenes, draw_scenes
 
 TEXT = "a film of quiet charm and real wit whose dull plot never matters much to its clever cast"
 WORDS = TEXT.split()
@@ -82,7 +84,7 @@ def test_digit_training_lowers_the_loss_and_loads_again(tmp_path: Path) -> None:
     recipe = replace(digits.RECIPES["digits-vgg"], epochs=4)
     model, _ = digits.train(recipe, digits.Digits(images, classes), seed=0, on_step=losses.append)
     assert sum(losses[-4:]) < sum(losses[:4])
-    digits.save_model(model, recipe.config, tmp_path)
+    storage.save(model, recipe.config, tmp_path)
     loaded, processor = load_directory(tmp_path, recipe.kind)
     assert isinstance(processor, digits.DigitTransforms)
     torch.testing.assert_close(loaded(images), model(images), atol=0.05, rtol=0.05)
@@ -131,3 +133,97 @@ def test_a_failed_run_leaves_nothing_behind(tmp_path: Path, capsys: pytest.Captu
     assert train.main(["sentiment-bert-a", "--out", str(out), "--data", str(data)]) == 1
     assert "header" in capsys.readouterr().err
     assert list(out.parent.iterdir()) == []
+
+
+SMALL = relations_training.Recipe(
+    channels=8,
+    products=8,
+    entity_hidden=16,
+    entity_size=8,
+    hidden=8,
+    steps=200,
+    scenes=16,
+    learning_rate=6e-3,
+)
+
+
+def test_relation_training_learns_what_can_be_answered(tmp_path: Path) -> None:
+    recipe = replace(SMALL, simple_share=1.0)
+    lines: list[str] = []
+    state = torch.get_rng_state()
+    model, _ = relations_training.train(recipe, seed=0, report=lines.append)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not model.training
+    (line,) = lines
+    assert line.startswith("step 200, ")
+    assert "closest nan" in line  # nothing but simple questions
+    simple = draw_questions(600, torch.Generator().manual_seed(1), ("shape", "left-right", "top-bottom"))
+    images, vectors = zip(*((scene.image, question.vector) for scene, question in simple), strict=True)
+    with torch.no_grad():
+        logits = model(torch.stack(images), torch.stack(vectors))
+    right = [ANSWERS[i] == q.answer for i, (_, q) in zip(logits.argmax(1).tolist(), simple, strict=True)]
+    assert (
+        sum(right) / 600 > 0.4
+    )  # of 14 answers two are possible; which of them it would take minutes to learn
+
+    storage.save(model, recipe.config, tmp_path)
+    loaded, _ = load_directory(tmp_path, recipe.kind)
+    assert not loaded.training
+    for name, stored in loaded.state_dict().items():
+        torch.testing.assert_close(stored, model.state_dict()[name], rtol=1e-3, atol=1e-4)
+        assert stored.dtype != torch.float16
+
+
+def test_relation_training_is_repeatable() -> None:
+    recipe = replace(SMALL, steps=3)
+    one, again, other = (relations_training.train(recipe, seed)[0].state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(value, again[name]) for name, value in one.items())
+    assert not torch.equal(one["cells.0.weight"], other["cells.0.weight"])
+
+
+def test_the_detector_is_right_about_what_it_is_shown() -> None:
+    """Its loss vanishes for a map that says the truth in the channels that it reads."""
+    detector = relations_training.Detector(7)
+    with torch.no_grad():
+        detector.read.weight.copy_(torch.eye(7)[:, :, None, None])
+        detector.read.bias.zero_()
+    scenes = draw_scenes(50, torch.Generator().manual_seed(0))
+    truth = torch.zeros(50, 7, 4, 4)
+    truth[:, :4] = -30.0
+    for row, scene in enumerate(scenes.singles()):
+        for i, ((x, y), shape) in enumerate(zip(scene.centres, scene.shapes, strict=True)):
+            there = truth[row, :, y // 8, x // 8]
+            there[i] = 30.0
+            there[4] = 30.0 if shape == "circle" else -30.0
+            there[5], there[6] = ((place % 8 - 3.5) / 3.5 for place in (x, y))
+    assert detector.loss(truth, scenes) < 1e-6
+    assert detector.loss(truth.flip(3), scenes) > 1
+
+
+def test_the_ruler_measures_from_the_object_asked_about() -> None:
+    ruler = relations_training.Ruler(4)
+    with torch.no_grad():
+        ruler.read.weight.copy_(torch.eye(4))
+        ruler.read.bias.zero_()
+    rows = draw_questions(80, torch.Generator().manual_seed(0))
+    scenes = Scenes.of([scene for scene, _ in rows])
+    kinds = torch.tensor([KINDS.index(question.kind) for _, question in rows])
+    questions = Questions(kinds, torch.tensor([question.asked for _, question in rows]))
+    truth = torch.zeros(80, 4)
+    for row, (scene, question) in enumerate(rows):
+        x, y = scene.centres[question.asked]
+        if "est" in question.kind:  # others do not count
+            truth[row] = torch.tensor([((u - x) ** 2 + (v - y) ** 2) ** 0.5 / 10 for u, v in scene.centres])
+    assert ruler.loss(truth, scenes, questions) < 1e-10
+    assert ruler.loss(truth + 1, scenes, questions).item() == pytest.approx(1, abs=1e-5)
+
+
+def test_only_the_kinds_that_are_due_are_asked() -> None:
+    recipe = relations_training.RECIPES["sort-of-clevr"]
+    generator = torch.Generator().manual_seed(0)
+    first = relations_training._draw(recipe, 0, generator)
+    assert {KINDS[i] for i in first.kinds.tolist()} == {"shape", "left-right", "top-bottom"}
+    later = replace(recipe, scenes=8_000)
+    counts = torch.bincount(relations_training._draw(later, recipe.steps - 1, generator).kinds) / 16_000
+    expected = torch.tensor([3.0 if "est" in kind else 1.0 for kind in KINDS])
+    torch.testing.assert_close(counts, expected / expected.sum(), atol=0.015, rtol=0)
