@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from hoi_captum.methods.and_or import GeneralizableAndOr
     from hoi_captum.methods.and_or.result import AndOrInteractions
     from hoi_captum.methods.local_corex import LayerLocalCorEx
+    from hoi_captum.methods.taylor_nid import TaylorNID
+    from hoi_captum.methods.taylor_nid.result import TaylorNIDInteractions
     from hoi_captum.registry import get_method, methods, plugins
 
 _HOMES = {
@@ -39,6 +41,8 @@ _HOMES = {
     "MaskedGame": "core.games",
     "PerModel": "core.example",
     "Provenance": "core.provenance",
+    "TaylorNID": "methods.taylor_nid",
+    "TaylorNIDInteractions": "methods.taylor_nid.result",
     "Term": "core.term",
     "adapt": "inputs",
     "explain": "explanation",
@@ -64,6 +68,8 @@ __all__ = [
     "MaskedGame",
     "PerModel",
     "Provenance",
+    "TaylorNID",
+    "TaylorNIDInteractions",
     "Term",
     "adapt",
     "corex",

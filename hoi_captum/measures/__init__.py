@@ -3,6 +3,7 @@
 Measures of sparsity, agreement and stability (Chen, Lou, Huang, Zhang, ICLR 2024) take one table or a list
 of tables, one for each sample, and compare the scopes of each (``model:0``, ``model:1``, ...). Measures of
 faithfulness take a table and the game that it explains; k-SII of the same game is a table to compare it with.
+Measures of detection take a table and the sets that truly interact, of functions where these are known.
 All numbers are numpy float64.
 """
 
@@ -14,6 +15,7 @@ from hoi_captum.core.lazy import lazy_getattr
 
 if TYPE_CHECKING:
     from hoi_captum.measures.attributions import interactions_from_attributions
+    from hoi_captum.measures.detection import interaction_auc, pruned, r_precision
     from hoi_captum.measures.fidelity import Faithfulness, faithfulness
     from hoi_captum.measures.insertion import InsertionDeletion, insertion_deletion
     from hoi_captum.measures.matching import MatchingErrors, matching_errors
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "attributions": ("interactions_from_attributions",),
+    "detection": ("interaction_auc", "pruned", "r_precision"),
     "fidelity": ("Faithfulness", "faithfulness"),
     "insertion": ("InsertionDeletion", "insertion_deletion"),
     "matching": ("MatchingErrors", "matching_errors"),
@@ -50,9 +53,12 @@ __all__ = [
     "draw_coalitions",
     "faithfulness",
     "insertion_deletion",
+    "interaction_auc",
     "interactions_from_attributions",
     "k_sii",
     "matching_errors",
+    "pruned",
+    "r_precision",
     "rebuild",
     "salient",
     "shared",
