@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hoi_captum.methods.and_or import GeneralizableAndOr
     from hoi_captum.methods.and_or.result import AndOrInteractions
     from hoi_captum.methods.local_corex import LayerLocalCorEx
+    from hoi_captum.methods.taylor_cam import TaylorCAM, TaylorInteractions
     from hoi_captum.methods.taylor_nid import TaylorNID
     from hoi_captum.methods.taylor_nid.result import TaylorNIDInteractions
     from hoi_captum.registry import get_method, methods, plugins
@@ -43,6 +44,8 @@ _HOMES = {
     "Provenance": "core.provenance",
     "TaylorNID": "methods.taylor_nid",
     "TaylorNIDInteractions": "methods.taylor_nid.result",
+    "TaylorCAM": "methods.taylor_cam",
+    "TaylorInteractions": "methods.taylor_cam",
     "Term": "core.term",
     "adapt": "inputs",
     "explain": "explanation",
@@ -68,6 +71,8 @@ __all__ = [
     "MaskedGame",
     "PerModel",
     "Provenance",
+    "TaylorCAM",
+    "TaylorInteractions",
     "TaylorNID",
     "TaylorNIDInteractions",
     "Term",

@@ -43,6 +43,15 @@ def prob(logits: Tensor) -> Tensor:
     return logits.sigmoid() if logits.shape[-1] == 1 else logits.softmax(-1)
 
 
+def margin(logits: Tensor) -> Tensor:
+    """Each class's score less the largest of the others; a single column is its own margin."""
+    if logits.shape[-1] == 1:
+        return logits
+    largest, index = logits.max(-1, keepdim=True)
+    others = logits.scatter(-1, index, -torch.inf).max(-1, keepdim=True).values
+    return logits - largest.expand_as(logits).scatter(-1, index, others)
+
+
 def columnwise(output: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """A named output of models whose columns are logistic outputs of their own; others stay as they are."""
     if output not in OUTPUTS.values():
@@ -60,6 +69,7 @@ OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "logit": lambda logits: logits,
     "log_prob": log_prob,
     "prob": prob,
+    "margin": margin,
 }
 
 

@@ -18,7 +18,7 @@ from hoi_captum.core.arguments import Arguments, as_baselines, rows_of
 from hoi_captum.core.coalitions import Players
 from hoi_captum.core.example import as_tensors
 from hoi_captum.core.layers import read_layer, tapped
-from hoi_captum.errors import InputError, PlayerError
+from hoi_captum.errors import InputError, ModelOutputError, PlayerError
 
 
 class Gates(ABC):
@@ -35,7 +35,7 @@ class Gates(ABC):
         n_examples, n_units: B and k.
         n_channels: C, cells of a position that ``channels`` moves together; 1 where there is no such axis.
         dtype: of the gates.
-        passes: model rows evaluated so far.
+        forward_passes, backward_passes: model rows evaluated so far, and rows of reverse passes.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Gates(ABC):
         self._axes = tuple(map(_channel_axis, tensors, players.masks))
         floating = [t.dtype for t in tensors if t.is_floating_point()]
         self.dtype = torch.promote_types(floating[0], torch.float32) if floating else torch.float32
-        self.passes = 0
+        self.forward_passes = self.backward_passes = 0
 
     @property
     def n_examples(self) -> int:
@@ -85,10 +85,19 @@ class Gates(ABC):
             channels: (m, C), added to all cells of a channel. Default: 0
 
         Raises:
+            ModelOutputError: a number that is not finite.
             InputError, ModelOutputError, TargetError: as :class:`Arguments`.
         """
-        self.passes += len(rows)
-        return self._run(rows, scale, shift, channels)
+        self.forward_passes += len(rows)
+        value = self._run(rows, scale, shift, channels)
+        bad = (~value.detach().isfinite()).nonzero()
+        if len(bad):
+            first = int(bad[0])
+            raise ModelOutputError(
+                f"expected finite outputs, got {float(value[first])} for row {int(rows[first])} of the batch "
+                "with some gates moved; check that the model accepts the inputs and the baselines"
+            )
+        return value
 
     def sums(self) -> Tensor:
         """What each unit holds of each channel above its baseline, summed over its positions: (B, k, C).
@@ -229,7 +238,7 @@ class LayerGates(Gates):
         players = Players.from_feature_mask(tensors, masks)
         super().__init__(arguments, players, tensors, as_baselines(baselines, tensors))
         self._layer, self._at_input, self._call = layer, at_input, reading.calls
-        self.passes = arguments.n_examples
+        self.forward_passes = arguments.n_examples
 
     def _run(
         self, rows: Tensor, scale: Tensor | None, shift: Tensor | None, channels: Tensor | None
@@ -258,6 +267,29 @@ class LayerGates(Gates):
             else:
                 cells.append(x.select(axis, 0) if x.dim() == 3 else x.narrow(axis, 0, 1))
         return tuple(cells)
+
+
+def cells_of_a_grid(tensors: tuple[Tensor, ...], most: int = 7) -> tuple[Tensor, ...]:
+    """Masks for units of inputs that nobody gave: patches of images, positions of embeddings, else cells.
+
+    Args:
+        tensors: (B, C, H, W) is divided into at most ``most`` x ``most`` patches; (B, T, H) into T positions;
+            everything else into its cells.
+        most: rows and columns of the grid.
+    """
+    masks, start = [], 0
+    for x in tensors:
+        if x.dim() == 4:
+            height, width = x.shape[2:]
+            rows, columns = min(most, height), min(most, width)
+            row = torch.arange(height, device=x.device) * rows // height
+            column = torch.arange(width, device=x.device) * columns // width
+            mask = (row.view(-1, 1) * columns + column).view(1, 1, height, width)
+        else:
+            (mask,) = positions((x,))
+        masks.append(mask + start)
+        start += int(mask.max()) + 1
+    return tuple(masks)
 
 
 def positions(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from hoi_captum.core.arguments import Arguments
 from hoi_captum.core.batches import Batch, batches
 from hoi_captum.core.interactions import Interactions
-from hoi_captum.core.layers import read_layer
+from hoi_captum.core.layers import check_layer, read_layer
 from hoi_captum.core.pooling import Pooling
 from hoi_captum.core.progress import progress_bar
 from hoi_captum.errors import InputError, ModelOutputError
@@ -78,11 +78,7 @@ class LayerMethod(LayerAttribution):
     ) -> None:
         if not callable(forward_func):
             raise InputError(f"expected forward_func to be a callable, got {type(forward_func).__name__}")
-        if not isinstance(layer, nn.Module):
-            raise InputError(
-                f"expected layer to be a module of the model, got {type(layer).__name__}; "
-                "model.get_submodule(name) gives one"
-            )
+        check_layer(layer)
         super().__init__(forward_func, layer, device_ids)
         self.pooling = Pooling(pooling, neuron_dim)
 

@@ -21,6 +21,19 @@ from hoi_captum.errors import InputError
 TensorsHook = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...] | None]
 
 
+def check_layer(layer: Any) -> None:
+    """Refuse what is no layer.
+
+    Raises:
+        InputError: it is no module.
+    """
+    if not isinstance(layer, nn.Module):
+        raise InputError(
+            f"expected layer to be a module of the model, got {type(layer).__name__}; "
+            "model.get_submodule(name) gives one"
+        )
+
+
 def tensors_in(value: Any) -> tuple[Tensor, ...]:
     """The tensors of a layer's input or output, in order: a Tensor, a sequence, or a mapping of these."""
     if isinstance(value, Tensor):

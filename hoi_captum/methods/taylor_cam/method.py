@@ -1,0 +1,401 @@
+"""TaylorCAM: Grad-CAM raised to pairs and triples by cross derivatives."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+import torch
+from captum.attr import GradientAttribution, LayerAttribution
+from captum.log import log_usage
+from torch import nn
+
+from hoi_captum.adapters.outputs import OUTPUTS
+from hoi_captum.core.arguments import Arguments
+from hoi_captum.core.example import as_tensors
+from hoi_captum.core.gates import Gates, LayerGates
+from hoi_captum.core.interactions import Interactions
+from hoi_captum.core.layers import check_layer
+from hoi_captum.core.options import check_choice, check_count, check_number
+from hoi_captum.core.passes import PassSize
+from hoi_captum.core.progress import progress_bar
+from hoi_captum.core.provenance import describe_model
+from hoi_captum.core.state import module_behind, preserved_state, warn_of_training_mode
+from hoi_captum.errors import CostWarning, DataWarning, InputError, OptionError, TooManyPlayersError
+from hoi_captum.methods.taylor_cam.findings import Findings, find
+from hoi_captum.methods.taylor_cam.found import Found
+from hoi_captum.methods.taylor_cam.gating import GATES, check_gate, explained_output, grid_of, input_gates
+from hoi_captum.methods.taylor_cam.operators import MODES, Settings, choose_mode, operator
+from hoi_captum.methods.taylor_cam.result import TaylorInteractions
+
+VARIANTS = ("taylor", "cam", "cam_basic")
+SEARCHES = ("auto", "greedy", "all")
+_MANY = 64  # units, above which the cost is warned of
+
+# what the paper's formulas can be taken by: their second factor is no gate that could be switched off
+_MODES_OF = {
+    "taylor": MODES,
+    "cam": ("auto", "exact", "grad_diff", "stein", "softplus"),
+    "cam_basic": ("auto", "exact", "softplus"),
+}
+
+
+class TaylorCAM(LayerAttribution, GradientAttribution):
+    r"""Pairs and triples of patches, words or positions that act together, by cross derivatives.
+
+    Each unit u gets a gate, :math:`h'_u = b_u + \alpha_u (h_u - b_u)`; the score of a pair is
+
+    .. math:: T_{ij} = \partial^2 f / \partial \alpha_i \partial \alpha_j = (h_i - b_i)^T H_{ij} (h_j - b_j)
+
+    at :math:`\alpha = 1`, its term in the second-order Taylor expansion; that of a triple is the third-order
+    one. T is exact, at k reverse passes for k units, where the model has second derivatives; ReLU networks
+    have none worth the name, and a difference of gradients takes their place.
+
+    Source: Lerman, Venuto, Kautz, Xu, "Explaining Local, Global, And Higher-Order Interactions In Deep
+    Learning", ICCV 2021. The paper's own formulas are the variants ``cam`` and ``cam_basic``.
+
+    A sign tells the direction of a local derivative, not synergy: an AND that is saturated has a negative
+    one. :meth:`TaylorInteractions.synergy` tells what the strongest terms do when they are switched off.
+
+    Args:
+        forward_func (Callable): the model; gives (rows, ...), and ``target`` picks one number of each row.
+        layer (nn.Module, optional): gate what this layer gives instead of the inputs. Its positions are not
+            regions of the input: receptive fields overlap. Default: None
+        device_ids (list[int], optional): of a ``DataParallel`` model. Default: None
+        gate (str): ``input``, ``layer``, ``attention`` (log gate on all attention scores of a position),
+            ``value`` (on its values in the first attention) or ``auto``: the layer where one is given, the
+            attention of causal models and of those that take token ids, else the inputs. Default: auto
+        order (int): 2 for pairs, 3 for triples. Default: 2
+        variant (str): ``taylor``; ``cam``, the paper's :math:`E_{ij} = S_{ij}^2 + S_{ji}^2` with
+            :math:`S_{ij} = \sum_k x_{ik} \sum_m H_{ik,jm}`; or ``cam_basic``, with
+            :math:`S_{ij} = \sum_k x_{ik} \sum_{l,m} H_{lk,jm}`. Default: taylor
+        mode (str): ``exact``; ``grad_diff``, gradients at gates 1 + h and 1 - h; ``stein``, smoothed by
+            Gaussian gates; ``softplus`` in the place of ReLUs (their error is reported); ``occlusion``,
+            f - f_i - f_j + f_ij; ``path``, exact derivatives along the path from the baseline; ``auto``:
+            ``grad_diff`` where a ReLU, a max-pool or their like lies behind the gates, else ``exact``.
+            Default: auto
+        output (str): what is explained: ``logit`` (what forward_func gives), or of its scores (rows, classes)
+            ``log_odds``, ``log_prob``, ``prob``, ``margin`` (to the runner-up). Second derivatives of
+            saturated probabilities vanish, and those of a log_prob are the competition of classes.
+            Default: logit
+        h (float): of ``grad_diff``. Default: 0.5
+        n_samples (int), stdev (float): of ``stein``. Default: 512, 0.3
+        beta (float): of ``softplus``. Default: 10
+        search (str): triples are searched among ``all`` pairs, or, ``greedy``, those of the ``top_k``
+            strongest; ``auto`` is all up to 12 units. Default: auto
+        top_k (int, optional): pairs to go on from. Default: the number of units
+        synergy (int): for so many of the strongest terms, measure what they do when switched off. Default: 10
+        max_players (int): largest number of units. Default: 256
+        seed (int): of ``stein``. Default: 0
+
+    Raises:
+        OptionError: an option outside its range, or two that do not go together.
+        InputError: forward_func is not callable, or layer no module.
+
+    Examples::
+
+        >>> # two features that multiply
+        >>> method = TaylorCAM(lambda x: x[:, 0] * x[:, 1] + x[:, 2])
+        >>> pair = method.interact(torch.tensor([[2.0, 3.0, 1.0]]))[0].top(1)[0]
+        >>> pair.members, pair.kind, pair.score
+        ((0, 1), 'taylor', 6.0)
+    """
+
+    name: ClassVar[str] = "taylor-cam"
+    kinds: ClassVar[tuple[str, ...]] = ("taylor", "cam", "cam-basic")
+    orders: ClassVar[tuple[int, int | None]] = (2, 3)
+    summary: ClassVar[str] = "pairs and triples of patches, words or positions, by cross derivatives"
+    several_models: ClassVar[bool] = False
+    default_output: ClassVar[str] = "logit"
+    result: ClassVar[type[Interactions]] = TaylorInteractions
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        layer: nn.Module | None = None,
+        device_ids: list[int] | None = None,
+        *,
+        gate: str = "auto",
+        order: int = 2,
+        variant: str = "taylor",
+        mode: str = "auto",
+        output: str = "logit",
+        h: float = 0.5,
+        n_samples: int = 512,
+        stdev: float = 0.3,
+        beta: float = 10.0,
+        search: str = "auto",
+        top_k: int | None = None,
+        synergy: int = 10,
+        max_players: int = 256,
+        seed: int = 0,
+    ) -> None:
+        if not callable(forward_func):
+            raise InputError(f"expected forward_func to be a callable, got {type(forward_func).__name__}")
+        if layer is not None:
+            check_layer(layer)
+        LayerAttribution.__init__(self, forward_func, layer, device_ids)
+        GradientAttribution.__init__(self, forward_func)
+        self.gate = check_choice("gate", gate, GATES)
+        check_gate(gate, layer)
+        self.order = check_count("order", order, low=2)
+        self.variant = check_choice("variant", variant, VARIANTS)
+        self.output = check_choice("output", output, OUTPUTS)
+        self.settings = Settings(
+            mode=check_choice("mode", mode, MODES),
+            h=check_number("h", h, low=1e-6, high=1.0),
+            n_samples=check_count("n_samples", n_samples, low=2),
+            stdev=check_number("stdev", stdev, low=1e-6),
+            beta=check_number("beta", beta, low=1e-3),
+            seed=check_count("seed", seed, low=0),
+        )
+        self.search = check_choice("search", search, SEARCHES)
+        self.top_k = None if top_k is None else check_count("top_k", top_k)
+        self.synergy = check_count("synergy", synergy, low=0)
+        self.max_players = check_count("max_players", max_players, low=2)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        if self.order > 3:
+            raise OptionError(
+                f"expected order 2 or 3, got {self.order}; TaylorNID goes higher, for a few inputs of a table"
+            )
+        if self.order == 3 and self.variant != "taylor":
+            raise OptionError(
+                f"the variant {self.variant!r} is of pairs; expected variant='taylor' with order 3"
+            )
+        if self.settings.mode not in _MODES_OF[self.variant]:
+            raise OptionError(
+                f"expected a mode of {', '.join(_MODES_OF[self.variant])} with variant {self.variant!r}, got "
+                f"{self.settings.mode!r}"
+            )
+        if self.gate in ("attention", "value") and self.variant != "taylor":
+            raise OptionError(f"attention has no channels: expected variant='taylor', got {self.variant!r}")
+
+    @property
+    def multiplies_by_inputs(self) -> bool:
+        return True
+
+    def has_convergence_delta(self) -> bool:
+        return False
+
+    @log_usage()
+    def attribute(
+        self,
+        inputs: Any,
+        baselines: Any = None,
+        target: Any = None,
+        additional_forward_args: Any = None,
+        feature_mask: Any = None,
+        *,
+        internal_batch_size: int | None = None,
+        attribute_to_layer_input: bool = False,
+        show_progress: bool = False,
+    ) -> Any:
+        r"""How much each unit interacts: the sum over its terms of their absolute scores.
+
+        Args:
+            inputs (Tensor or tuple[Tensor, ...]): input, batch in dimension 0.
+            baselines (scalar, Tensor, tuple of these, or None, optional): what a unit is where its gate is
+                0, as in Captum; with a layer, of the layer's values. Attention has none. Default: None (0)
+            target (int, tuple, Tensor or list, optional): the output to explain, as in Captum.
+                Default: None
+            additional_forward_args (Any, optional): as in Captum. Default: None
+            feature_mask (Tensor or tuple[Tensor, ...], optional): unit ids 0..k-1, broadcastable to the
+                inputs (with a layer: to what it gives); -1 marks cells that are not gated. Every row of a
+                batch has all units. Default: None: at most 7 x 7 patches of images, positions of
+                embeddings and of layers, else every cell
+            internal_batch_size (int, optional): most model rows in one pass. Default: None (chosen by
+                the size of the inputs)
+            attribute_to_layer_input (bool, optional): gate what enters the layer. Default: False
+            show_progress (bool, optional): an estimate of the cost, and a counter on stderr. Default: False
+
+        Returns:
+            *Tensor* or *tuple[Tensor, ...]* of **attributions**: shaped like the inputs; with a layer like
+            what it gives, (B, 1, H, W) of (B, C, H, W) as in Grad-CAM and (B, T) of (B, T, H).
+
+        Raises:
+            InputError: arguments that do not fit, a layer that does not run, or a model that cannot be
+                differentiated twice (its subclasses say which).
+            TooManyPlayersError: more units than ``max_players``.
+            ModelOutputError: an output of the wrong shape, or a value or derivative that is not finite.
+
+        Examples::
+
+            >>> method = TaylorCAM(lambda x: x[:, 0] * x[:, 1] + x[:, 2])
+            >>> method.attribute(torch.tensor([[2.0, 3.0, 1.0]]))
+            tensor([[6., 6., 0.]])
+        """
+        given = (inputs, baselines, target, additional_forward_args, feature_mask)
+        found = self._find(given, internal_batch_size, attribute_to_layer_input, show_progress)
+        return self._attributions(found, inputs)
+
+    @log_usage()
+    def interact(
+        self,
+        inputs: Any,
+        baselines: Any = None,
+        target: Any = None,
+        additional_forward_args: Any = None,
+        feature_mask: Any = None,
+        *,
+        internal_batch_size: int | None = None,
+        attribute_to_layer_input: bool = False,
+        show_progress: bool = False,
+    ) -> list[TaylorInteractions]:
+        r"""The pairs (order 2) or triples (order 3) of each row.
+
+        Args:
+            inputs, baselines, target, additional_forward_args, feature_mask, internal_batch_size,
+                attribute_to_layer_input, show_progress: as in :meth:`attribute`.
+
+        Returns:
+            *list[TaylorInteractions]*, one for each row of the batch.
+
+        Raises:
+            InputError, TooManyPlayersError, ModelOutputError: as :meth:`attribute`.
+
+        Examples::
+
+            >>> method = TaylorCAM(lambda x: x[:, 0] * x[:, 1] * x[:, 2], order=3)
+            >>> [(t.members, t.score) for t in method.interact(torch.tensor([[2.0, 3.0, 1.0]]))[0]]
+            [((0, 1, 2), 6.0)]
+        """
+        given = (inputs, baselines, target, additional_forward_args, feature_mask)
+        found = self._find(given, internal_batch_size, attribute_to_layer_input, show_progress)
+        return self._interactions(found)
+
+    @log_usage()
+    def attribute_and_interact(
+        self,
+        inputs: Any,
+        baselines: Any = None,
+        target: Any = None,
+        additional_forward_args: Any = None,
+        feature_mask: Any = None,
+        *,
+        internal_batch_size: int | None = None,
+        attribute_to_layer_input: bool = False,
+        show_progress: bool = False,
+    ) -> tuple[Any, list[TaylorInteractions]]:
+        r"""Both answers from one set of derivatives.
+
+        Args:
+            inputs, baselines, target, additional_forward_args, feature_mask, internal_batch_size,
+                attribute_to_layer_input, show_progress: as in :meth:`attribute`.
+
+        Returns:
+            *tuple* of the **attributions** and the *list[TaylorInteractions]*.
+
+        Raises:
+            InputError, TooManyPlayersError, ModelOutputError: as :meth:`attribute`.
+        """
+        given = (inputs, baselines, target, additional_forward_args, feature_mask)
+        found = self._find(given, internal_batch_size, attribute_to_layer_input, show_progress)
+        return self._attributions(found, inputs), self._interactions(found)
+
+    # ---------------------------------------------------------------- one computation
+    def _find(
+        self, given: tuple[Any, ...], internal_batch_size: int | None, at_input: bool, show_progress: bool
+    ) -> Found:
+        started = time.perf_counter()
+        # read late: Captum's wrappers copy an instance and replace its forward_func
+        models = [m for m in (module_behind(self.forward_func), self.layer) if m is not None]
+        warn_of_training_mode(*models)
+        with preserved_state(*models), torch.inference_mode(False):
+            for model in models:
+                model.requires_grad_(False)
+            gate, gates = self._gates(given, at_input)
+            mode = choose_mode(self.settings.mode, self.variant, gates)
+            size = PassSize.for_inputs(gates.arguments.inputs, sought=False)
+            if internal_batch_size is not None:
+                size = PassSize(check_count("internal_batch_size", internal_batch_size))
+            with progress_bar(f"{mode} derivatives", None, "row", show_progress) as bar:
+                taken = operator(mode, self.settings, size, lambda rows: bar.update(max(rows - bar.n, 0)))
+                self._announce(mode, gates, taken.cost(gates.n_units), show_progress)
+                findings = find(
+                    gates,
+                    taken,
+                    variant=self.variant,
+                    order=self.order,
+                    search=self.search,
+                    top_k=self.top_k,
+                    synergy=self.synergy,
+                )
+            swap_error = taken.swap_error(gates)
+        self._warn_of_zeros(mode, findings)
+        return Found(
+            findings=findings,
+            gates=gates,
+            gate=gate,
+            mode=mode,
+            swap_error=swap_error,
+            target=str(given[2]),
+            grid=grid_of(gates) if given[4] is None else None,
+            seconds=time.perf_counter() - started,
+            seed=self.settings.seed if mode == "stein" else None,
+        )
+
+    def _gates(self, given: tuple[Any, ...], at_input: bool) -> tuple[str, Gates]:
+        inputs, baselines, target, additional, feature_mask = given
+        # copies of what the caller made: no graph of theirs, and no inference tensors
+        plain = tuple(x.detach().clone() if x.is_inference() else x.detach() for x in as_tensors(inputs))
+        forward_func = explained_output(self.forward_func, self.output)
+        if self.layer is None:
+            if at_input:
+                raise InputError("attribute_to_layer_input needs a layer: TaylorCAM(forward_func, layer)")
+            arguments = Arguments(forward_func, plain, baselines, target, additional)
+            return input_gates(self.gate, arguments, feature_mask)
+        arguments = Arguments(forward_func, plain, None, target, additional)
+        gates = LayerGates(
+            arguments, self.layer, feature_mask, baselines, at_input=at_input, device_ids=self.device_ids
+        )
+        return "layer", gates
+
+    def _announce(self, mode: str, gates: Gates, cost: float, show_progress: bool) -> None:
+        """Say what it will cost, and refuse what will not end."""
+        k = gates.n_units
+        about = f"{k} units, mode {mode!r}: about {cost:,.0f} forward passes for each row"
+        ways_out = "group cells into fewer units (feature_mask, players=... of explain) or gate a later layer"
+        if k > self.max_players:
+            raise TooManyPlayersError(
+                f"{about}, and the limit is {self.max_players} units; {ways_out}, or give max_players={k} if "
+                "the time is yours to spend"
+            )
+        if k > _MANY:
+            warnings.warn(f"{about}; {ways_out}", CostWarning, stacklevel=5)
+        if show_progress:
+            print(about, file=sys.stderr)
+
+    def _warn_of_zeros(self, mode: str, findings: Findings) -> None:
+        if any(map(len, findings.scores)) or not bool(findings.main.any()):
+            return
+        reason = "the output is linear in the gated units: nothing behind them interacts"
+        way_out = "gate an earlier layer or the inputs, or explain output='log_prob'"
+        if self.settings.mode in ("exact", "path"):
+            reason += ", or ReLUs and max-pools do, which have no second derivatives"
+            way_out += ", or use mode='auto'"
+        warnings.warn(f"all derivatives are zero: {reason}; {way_out}", DataWarning, stacklevel=5)
+
+    def _attributions(self, found: Found, inputs: Any) -> Any:
+        cells = found.gates.spread(found.findings.node_scores())
+        if self.layer is None:
+            return cells if isinstance(inputs, tuple) else cells[0]
+        return cells if len(cells) > 1 else cells[0]
+
+    def _interactions(self, found: Found) -> list[TaylorInteractions]:
+        kind = self.variant.replace("_", "-")
+        model = describe_model(self.forward_func)
+        return found.tables(kind, method=self.name, options=self.options(), model=(model,))
+
+    def options(self) -> dict[str, Any]:
+        """The constructor's options, for the provenance."""
+        own = {
+            name: getattr(self, name)
+            for name in ("gate", "order", "variant", "output", "search", "top_k", "synergy", "max_players")
+        }
+        return own | asdict(self.settings)

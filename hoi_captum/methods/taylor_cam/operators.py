@@ -1,0 +1,249 @@
+r"""The operators of TaylorCAM: how a model's second and third cross derivatives are taken.
+
+Each :class:`Operator` answers two questions of gated units: the matrix of second derivatives, and for given
+pairs the third derivative with every further unit.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from hoi_captum.core.derivatives import Variable, grow, hessian, piecewise_linear_steps
+from hoi_captum.core.differences import (
+    gradient_differences,
+    gradient_differences_of_pairs,
+    occlusion,
+    path_weights,
+    stein,
+)
+from hoi_captum.core.gates import Gates
+from hoi_captum.core.passes import PassSize
+from hoi_captum.core.softplus import SoftplusForReLU
+
+Pair = tuple[Variable, Variable]
+SCALES: Pair = ("scale", "scale")
+_GRADIENT = 3  # forward passes that a gradient costs, roughly
+_REVERSE = 5  # and a reverse pass through a gradient's graph
+
+
+@dataclass(frozen=True)
+class Operator(ABC):
+    """One way to take cross derivatives.
+
+    Attributes:
+        size: rows in a pass; examples, for exact derivatives.
+        on_rows: told how many rows of work are done.
+    """
+
+    size: PassSize
+    on_rows: Callable[[int], object] | None = field(default=None, kw_only=True)
+
+    @abstractmethod
+    def second(self, gates: Gates, wrt: Pair = SCALES) -> Tensor:
+        """Second derivatives, not symmetrised, (B, k, k')."""
+
+    @abstractmethod
+    def third(self, gates: Gates, pairs: Tensor) -> Tensor:
+        """Third derivatives of pairs (B, s, 2) with each unit, (B, s, k); members of the pair: no meaning."""
+
+    def swap_error(self, gates: Gates) -> list[float] | None:
+        """How far what the operator changes moves each example's output; None where nothing is changed."""
+        return None
+
+    @abstractmethod
+    def cost(self, k: int) -> float:
+        """Forward passes that :meth:`second` costs for one example, roughly."""
+
+
+@dataclass(frozen=True)
+class Exact(Operator):
+    """Reverse passes through the gradient's graph, at given values of the scale."""
+
+    at: float | None = None
+
+    def second(self, gates: Gates, wrt: Pair = SCALES) -> Tensor:
+        parts = [hessian(gates, wrt=wrt, at=self.at, rows=rows) for rows in self._chunks(gates)]
+        return torch.cat(parts)
+
+    def third(self, gates: Gates, pairs: Tensor) -> Tensor:
+        parts = [grow(gates, pairs[rows], at=self.at, rows=rows) for rows in self._chunks(gates)]
+        return torch.cat(parts)
+
+    def _chunks(self, gates: Gates) -> Iterator[Tensor]:
+        done = 0
+        for rows in torch.arange(gates.n_examples).split(self.size.rows):
+            yield rows
+            done += len(rows)
+            if self.on_rows is not None:
+                self.on_rows(done)
+
+    def cost(self, k: int) -> float:
+        return _GRADIENT + _REVERSE * k
+
+
+@dataclass(frozen=True)
+class Softplus(Exact):
+    """Exact derivatives of the model with softplus in the place of its ReLUs."""
+
+    beta: float = 10.0
+
+    def second(self, gates: Gates, wrt: Pair = SCALES) -> Tensor:
+        with SoftplusForReLU(self.beta):
+            return super().second(gates, wrt)
+
+    def third(self, gates: Gates, pairs: Tensor) -> Tensor:
+        with SoftplusForReLU(self.beta):
+            return super().third(gates, pairs)
+
+    def swap_error(self, gates: Gates) -> list[float]:
+        """In parts of the output."""
+        rows = torch.arange(gates.n_examples)
+        with torch.no_grad():
+            plain = gates.run(rows).double()
+            with SoftplusForReLU(self.beta):
+                swapped = gates.run(rows).double()
+        error: list[float] = ((swapped - plain).abs() / plain.abs().clamp(min=1e-12)).tolist()
+        return error
+
+
+@dataclass(frozen=True)
+class AlongPath(Operator):
+    """Exact derivatives along the path from all units off to all on, weighted as integrated ones."""
+
+    points: int = 9
+
+    def second(self, gates: Gates, wrt: Pair = SCALES) -> Tensor:
+        return self._integral(2, lambda exact: exact.second(gates, wrt))
+
+    def third(self, gates: Gates, pairs: Tensor) -> Tensor:
+        return self._integral(3, lambda exact: exact.third(gates, pairs))
+
+    def _integral(self, order: int, taken: Callable[[Exact], Tensor]) -> Tensor:
+        places, weights = path_weights(order, self.points)
+        parts = [
+            weight * taken(Exact(self.size, at=place, on_rows=self.on_rows))
+            for place, weight in zip(places.tolist(), weights.tolist(), strict=True)
+        ]
+        return torch.stack(parts).sum(0)
+
+    def cost(self, k: int) -> float:
+        return self.points * Exact(self.size).cost(k)
+
+
+@dataclass(frozen=True)
+class GradientDifference(Operator):
+    """Differences of gradients at gates moved by h."""
+
+    h: float = 0.5
+
+    def second(self, gates: Gates, wrt: Pair = SCALES) -> Tensor:
+        return gradient_differences(gates, h=self.h, wrt=wrt[1], size=self.size, on_rows=self.on_rows)
+
+    def third(self, gates: Gates, pairs: Tensor) -> Tensor:
+        return gradient_differences_of_pairs(gates, pairs, h=self.h, size=self.size, on_rows=self.on_rows)
+
+    def cost(self, k: int) -> float:
+        return 2 * k * _GRADIENT
+
+
+@dataclass(frozen=True)
+class Stein(Operator):
+    """Derivatives of the model smoothed by Gaussian gates."""
+
+    n_samples: int = 512
+    stdev: float = 0.3
+    seed: int = 0
+
+    def second(self, gates: Gates, wrt: Pair = SCALES) -> Tensor:
+        return self._smoothed(gates, 2, wrt[1])
+
+    def third(self, gates: Gates, pairs: Tensor) -> Tensor:
+        dense = self._smoothed(gates, 3, "scale")
+        rows = torch.arange(gates.n_examples).unsqueeze(1)
+        first, second = pairs.unbind(-1)
+        # each of the three is differentiated by the gradient in turn; together they are less noisy
+        by_last = dense[rows, first, second]
+        by_first = dense[rows, second, :, first]
+        by_second = dense[rows, first, :, second]
+        return (by_last + by_first + by_second) / 3
+
+    def _smoothed(self, gates: Gates, order: int, wrt: Variable) -> Tensor:
+        return stein(
+            gates,
+            order,
+            n_samples=self.n_samples,
+            stdev=self.stdev,
+            wrt=wrt,
+            seed=self.seed,
+            size=self.size,
+            on_rows=self.on_rows,
+        )
+
+    def cost(self, k: int) -> float:
+        return self.n_samples * _GRADIENT
+
+
+@dataclass(frozen=True)
+class Occlusion(Operator):
+    """Differences of outputs with units switched off: finite, not derivatives."""
+
+    def second(self, gates: Gates, wrt: Pair = SCALES) -> Tensor:
+        k = gates.n_units
+        pairs = torch.combinations(torch.arange(k), 2)
+        found = occlusion(gates, pairs, size=self.size, on_rows=self.on_rows)
+        out = found.new_zeros(len(found), k, k)
+        out[:, pairs[:, 0], pairs[:, 1]] = out[:, pairs[:, 1], pairs[:, 0]] = found
+        return out
+
+    def third(self, gates: Gates, pairs: Tensor) -> Tensor:
+        (examples, count, _), k = pairs.shape, gates.n_units
+        others = torch.arange(k).view(1, 1, k, 1).expand(examples, count, k, 1)
+        triples = torch.cat([pairs.unsqueeze(2).expand(-1, -1, k, -1), others], -1).flatten(1, 2)
+        found = occlusion(gates, triples, size=self.size, on_rows=self.on_rows)
+        return found.view(examples, count, k)
+
+    def cost(self, k: int) -> float:
+        return 1 + k + k * (k - 1) / 2
+
+
+MODES = ("auto", "exact", "grad_diff", "stein", "softplus", "occlusion", "path")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of the operators, as the method's constructor has them."""
+
+    mode: str
+    h: float
+    n_samples: int
+    stdev: float
+    beta: float
+    seed: int
+
+
+def choose_mode(mode: str, variant: str, gates: Gates) -> str:
+    """The mode that ``auto`` stands for; a mode that was chosen is kept.
+
+    Second derivatives are blind to ReLUs and max-pools; where any lies behind the gates gradients are
+    compared instead. The variant ``cam_basic`` is a formula of second derivatives alone.
+    """
+    if mode != "auto":
+        return mode
+    return "grad_diff" if variant != "cam_basic" and piecewise_linear_steps(gates) else "exact"
+
+
+def operator(mode: str, settings: Settings, size: PassSize, on_rows: Callable[[int], object]) -> Operator:
+    """The operator of a mode."""
+    if mode == "grad_diff":
+        return GradientDifference(size, settings.h, on_rows=on_rows)
+    if mode == "stein":
+        return Stein(size, settings.n_samples, settings.stdev, settings.seed, on_rows=on_rows)
+    if mode == "softplus":
+        return Softplus(size, beta=settings.beta, on_rows=on_rows)
+    plain: dict[str, type[Operator]] = {"exact": Exact, "occlusion": Occlusion, "path": AlongPath}
+    return plain[mode](size, on_rows=on_rows)

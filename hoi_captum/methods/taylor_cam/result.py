@@ -1,0 +1,92 @@
+"""The typed result of TaylorCAM."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hoi_captum.core.interactions import Interactions
+from hoi_captum.core.options import check_count
+from hoi_captum.core.term import Term
+from hoi_captum.errors import PlayerError
+
+
+class TaylorInteractions(Interactions):
+    """Pairs or triples of units and their cross derivatives, and the whole matrix of pairs.
+
+    Scores are second-order (third-order) Taylor terms in the unit of the output, signed; for the variants
+    ``cam`` and ``cam_basic`` the paper's E, never below 0.
+    """
+
+    @property
+    def pairs(self) -> NDArray[np.float64]:
+        """T, or E of the cam variants: (k, k), symmetric, zero on the diagonal."""
+        return self.arrays["pairs"]
+
+    @property
+    def main(self) -> NDArray[np.float64]:
+        """First derivatives by the gates, (k,): what gradient x (input - baseline) gives each unit."""
+        return self.arrays["main"]
+
+    @property
+    def curvature(self) -> NDArray[np.float64]:
+        """Second derivatives of each gate by itself, (k,): the diagonal that ``pairs`` leaves out.
+
+        NaN where the mode does not give them (occlusion, and the cam variants).
+        """
+        return self.arrays["curvature"]
+
+    def node_scores(self) -> NDArray[np.float64]:
+        """How much each unit interacts at all, (k,): the sum of its terms' absolute scores."""
+        owner = np.repeat(np.abs(self.scores), self.orders)
+        return np.bincount(self.members, owner, minlength=len(self.players)).astype(np.float64)
+
+    def partners(self, unit: int | str) -> NDArray[np.float64]:
+        """What interacts with one unit: its row of ``pairs``, (k,).
+
+        Args:
+            unit: number or name.
+
+        Raises:
+            PlayerError: no such unit.
+        """
+        if isinstance(unit, str) and unit in self.players:
+            unit = self.players.index(unit)
+        if isinstance(unit, str) or not 0 <= unit < len(self.players):
+            raise PlayerError(
+                f"expected a unit in 0..{len(self.players) - 1} or one of {', '.join(self.players[:8])}; "
+                f"got {unit!r}"
+            )
+        row: NDArray[np.float64] = self.pairs[unit]
+        return row
+
+    def amis(self, n: int = 100, *, normalized: bool = False) -> float:
+        """The mean of the n largest absolute scores, all of them where there are fewer.
+
+        The paper averages it over images to compare models. It has the (squared, for cam) unit of the
+        output, so that models with larger outputs have larger ones.
+
+        Args:
+            n: how many. Default: 100
+            normalized: divide by the sum of all absolute scores, which takes the unit away.
+        """
+        sizes = np.sort(np.abs(self.scores))[::-1]
+        strongest = sizes[: check_count("n", n)]
+        if not len(strongest):
+            return 0.0
+        total = float(sizes.sum()) if normalized else 1.0
+        return float(strongest.mean() / total) if total else 0.0
+
+    def synergy(self, term: Term) -> float:
+        """What the term's units do together beyond their parts, by switching them off; NaN if not measured.
+
+        ``f - f_i - f_j + f_ij`` for a pair: above 0 they need each other (synergy), below 0 one does for
+        both (redundancy). The sign of a score is not that: a local cross derivative is negative for a
+        saturated AND. Measured for the strongest terms (``synergy`` of the method).
+        """
+        members = self.arrays["synergy_members"]
+        found = (members == np.array(term.members)).all(1) if members.shape[1] == term.order else []
+        index = np.nonzero(found)[0]
+        return float(self.arrays["synergy"][index[0]]) if len(index) else math.nan
