@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from hoi_captum.core.arguments import Arguments, as_baselines, rows_of
 from hoi_captum.core.coalitions import Players
@@ -192,10 +193,12 @@ class LayerGates(Gates):
     Args:
         arguments: the forward function and its inputs.
         layer: any module that the forward function runs.
-        feature_mask: unit ids of the layer's cells, (1 or B, ...) broadcastable to its tensors. Default: each
+        layer_mask: unit ids of the layer's cells, (1 or B, ...) broadcastable to its tensors. Default: each
             position is a unit, all channels together: (H, W) of (B, C, H, W), T of (B, T, H), features of
             (B, D)
-        baselines: a number, or tensors (1 or B, ...) like the layer's. Default: 0
+        layer_baselines: a number, or tensors (1 or B, ...) like the layer's. Default: 0
+        input_mask: unit ids of the inputs, for layers whose positions are those of the input: maps of images,
+            (B, T, H) of T tokens. Used where there is no ``layer_mask``.
         at_input: gate what enters the layer.
         device_ids: of a ``DataParallel`` model, whose forward pass on one device is gated.
 
@@ -208,9 +211,10 @@ class LayerGates(Gates):
         self,
         arguments: Arguments,
         layer: nn.Module,
-        feature_mask: Tensor | tuple[Tensor, ...] | None = None,
-        baselines: object = None,
+        layer_mask: Tensor | tuple[Tensor, ...] | None = None,
+        layer_baselines: object = None,
         *,
+        input_mask: Tensor | tuple[Tensor, ...] | None = None,
         at_input: bool = False,
         device_ids: Sequence[int] | None = None,
     ) -> None:
@@ -234,9 +238,14 @@ class LayerGates(Gates):
             raise InputError(
                 f"expected a layer whose {side} are floating point numbers, got {tensors[0].dtype} at {name}"
             )
-        masks = positions(tensors) if feature_mask is None else as_tensors(feature_mask, "feature_mask")
+        if layer_mask is not None:
+            masks = as_tensors(layer_mask, "layer_mask")
+        elif input_mask is not None:
+            masks = _at_layer(as_tensors(input_mask, "feature_mask"), tensors, name)
+        else:
+            masks = positions(tensors)
         players = Players.from_feature_mask(tensors, masks)
-        super().__init__(arguments, players, tensors, as_baselines(baselines, tensors))
+        super().__init__(arguments, players, tensors, as_baselines(layer_baselines, tensors))
         self._layer, self._at_input, self._call = layer, at_input, reading.calls
         self.forward_passes = arguments.n_examples
 
@@ -267,6 +276,32 @@ class LayerGates(Gates):
             else:
                 cells.append(x.select(axis, 0) if x.dim() == 3 else x.narrow(axis, 0, 1))
         return tuple(cells)
+
+
+def _at_layer(masks: tuple[Tensor, ...], tensors: tuple[Tensor, ...], name: str) -> tuple[Tensor, ...]:
+    """A mask of the inputs on a layer's map (nearest cell) or on its tokens.
+
+    Raises:
+        PlayerError: the layer's positions are not the inputs', or too few to hold all units.
+    """
+    mask, x = masks[0], tensors[0]
+    found = None
+    if len(masks) == len(tensors) == 1 and not mask.is_floating_point():
+        if x.dim() == 4 and mask.dim() == 4 and mask.shape[1] == 1:
+            found = functional.interpolate(mask.double(), x.shape[2:], mode="nearest-exact").to(mask.dtype)
+        elif x.dim() == 3 and mask.shape[1:] in ((x.shape[1],), (x.shape[1], 1)):
+            found = mask.reshape(len(mask), -1, 1)
+    if found is None:
+        raise PlayerError(
+            f"expected a feature_mask of positions that the layer {name} has too, got shape "
+            f"{tuple(mask.shape)} for a layer of {tuple(x.shape)}; leave it out, or give layer_mask"
+        )
+    if len(found.unique()) < len(mask.unique()):
+        raise PlayerError(
+            f"the positions of the layer {name} are too few to tell {len(mask.unique())} units of the "
+            "feature_mask apart; leave it out (a unit for each position), or give layer_mask"
+        )
+    return (found,)
 
 
 def cells_of_a_grid(tensors: tuple[Tensor, ...], most: int = 7) -> tuple[Tensor, ...]:

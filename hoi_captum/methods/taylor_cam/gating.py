@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,8 +12,9 @@ from hoi_captum.core.arguments import Arguments
 from hoi_captum.core.attention import probe_attention
 from hoi_captum.core.attention_gates import AttentionGates
 from hoi_captum.core.coalitions import Players
-from hoi_captum.core.gates import Gates, InputGates, cells_of_a_grid
-from hoi_captum.errors import ModelOutputError, OptionError
+from hoi_captum.core.example import as_tensors
+from hoi_captum.core.gates import Gates, InputGates, LayerGates, cells_of_a_grid
+from hoi_captum.errors import InputError, ModelOutputError, OptionError
 
 GATES = ("auto", "input", "layer", "attention", "value")
 
@@ -35,23 +36,32 @@ def check_gate(gate: str, layer: nn.Module | None) -> None:
 
 
 def input_gates(
-    gate: str, arguments: Arguments, feature_mask: Tensor | tuple[Tensor, ...] | None
+    gate: str, forward_func: Callable[..., Any], given: tuple[Any, ...], at_layer: tuple[Any, Any, bool]
 ) -> tuple[str, Gates]:
     """Gates on the inputs or on the attention, and their name.
 
     ``auto`` takes the attention of models whose positions see none that follow, and of those that take token
     ids: the norm of a LLaMA undoes a scaled embedding, and ids have no scale. Else it takes the inputs.
 
+    Args:
+        gate: option of the method.
+        forward_func: gives what is explained.
+        given: Captum's arguments.
+        at_layer: arguments that only a layer takes: baselines, mask, whether its input is meant.
+
     Raises:
-        InputError, PlayerError: inputs that have no such gates.
+        InputError, PlayerError: inputs that have no such gates, or arguments of a layer.
     """
-    mask = feature_mask if feature_mask is None or isinstance(feature_mask, tuple) else (feature_mask,)
+    inputs, baselines, target, additional, mask = given
+    if at_layer[0] is not None or at_layer[1] is not None:
+        raise InputError("layer_mask and layer_baselines need a layer: TaylorCAM(forward_func, layer)")
+    arguments = Arguments(forward_func, _plain(inputs), baselines, target, additional)
     if mask is None:
         mask = cells_of_a_grid(arguments.inputs)
-    players = Players.from_feature_mask(arguments.inputs, mask)
+    players = Players.from_feature_mask(arguments.inputs, mask if isinstance(mask, tuple) else (mask,))
     attention = None
-    x = arguments.inputs[0]
     if gate == "auto":
+        x = arguments.inputs[0]
         is_ids = not x.is_floating_point()
         if len(arguments.inputs) == 1 and (x.dim() == 3 or is_ids):
             attention = probe_attention(arguments)
@@ -59,6 +69,36 @@ def input_gates(
     if gate == "input":
         return gate, InputGates(arguments, players)
     return gate, AttentionGates(arguments, players, values=gate == "value", attention=attention)
+
+
+def layer_gates(
+    layer: nn.Module,
+    device_ids: Sequence[int] | None,
+    forward_func: Callable[..., Any],
+    given: tuple[Any, ...],
+    at_layer: tuple[Any, Any, bool],
+) -> LayerGates:
+    """Gates on a layer; arguments as of :func:`input_gates`, the inputs' baselines are not used.
+
+    Raises:
+        InputError, PlayerError: a layer that has no such gates.
+    """
+    inputs, baselines, target, additional, mask = given
+    layer_baselines, layer_mask, at_input = at_layer
+    return LayerGates(
+        Arguments(forward_func, _plain(inputs), baselines, target, additional),
+        layer,
+        layer_mask,
+        layer_baselines,
+        input_mask=mask,
+        at_input=at_input,
+        device_ids=device_ids,
+    )
+
+
+def _plain(inputs: Any) -> tuple[Tensor, ...]:
+    """What the caller made, without a graph of theirs, and no inference tensors, which autograd refuses."""
+    return tuple(x.detach().clone() if x.is_inference() else x.detach() for x in as_tensors(inputs))
 
 
 def explained_output(forward_func: Callable[..., Any], output: str) -> Callable[..., Any]:

@@ -15,9 +15,7 @@ from captum.log import log_usage
 from torch import nn
 
 from hoi_captum.adapters.outputs import OUTPUTS
-from hoi_captum.core.arguments import Arguments
-from hoi_captum.core.example import as_tensors
-from hoi_captum.core.gates import Gates, LayerGates
+from hoi_captum.core.gates import Gates
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.layers import check_layer
 from hoi_captum.core.options import check_choice, check_count, check_number
@@ -28,7 +26,14 @@ from hoi_captum.core.state import module_behind, preserved_state, warn_of_traini
 from hoi_captum.errors import CostWarning, DataWarning, InputError, OptionError, TooManyPlayersError
 from hoi_captum.methods.taylor_cam.findings import Findings, find
 from hoi_captum.methods.taylor_cam.found import Found
-from hoi_captum.methods.taylor_cam.gating import GATES, check_gate, explained_output, grid_of, input_gates
+from hoi_captum.methods.taylor_cam.gating import (
+    GATES,
+    check_gate,
+    explained_output,
+    grid_of,
+    input_gates,
+    layer_gates,
+)
 from hoi_captum.methods.taylor_cam.operators import MODES, Settings, choose_mode, operator
 from hoi_captum.methods.taylor_cam.result import TaylorInteractions
 
@@ -192,6 +197,8 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
         additional_forward_args: Any = None,
         feature_mask: Any = None,
         *,
+        layer_baselines: Any = None,
+        layer_mask: Any = None,
         internal_batch_size: int | None = None,
         attribute_to_layer_input: bool = False,
         show_progress: bool = False,
@@ -200,18 +207,24 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
 
         Args:
             inputs (Tensor or tuple[Tensor, ...]): input, batch in dimension 0.
-            baselines (scalar, Tensor, tuple of these, or None, optional): what a unit is where its gate is
-                0, as in Captum; with a layer, of the layer's values. Attention has none. Default: None (0)
+            baselines (scalar, Tensor, tuple of these, or None, optional): what a unit of the inputs is where
+                its gate is 0, as in Captum. Not used with a layer, or with attention. Default: None (0)
             target (int, tuple, Tensor or list, optional): the output to explain, as in Captum.
                 Default: None
             additional_forward_args (Any, optional): as in Captum. Default: None
-            feature_mask (Tensor or tuple[Tensor, ...], optional): unit ids 0..k-1, broadcastable to the
-                inputs (with a layer: to what it gives); -1 marks cells that are not gated. Every row of a
-                batch has all units. Default: None: at most 7 x 7 patches of images, positions of
-                embeddings and of layers, else every cell
+            feature_mask (Tensor or tuple[Tensor, ...], optional): unit ids 0..k-1 of the inputs' cells, as in
+                Captum; -1 marks cells that are not gated. Every row of a batch has all units. With a
+                layer: of the positions that it shares with the inputs (maps by the nearest cell, tokens).
+                Default: None: at most 7 x 7 patches of images, positions of embeddings and of layers,
+                else every cell
+            layer_baselines (scalar, Tensor, tuple of these, or None, optional): what a layer's unit is where
+                its gate is 0. Default: None (0, as in Grad-CAM)
+            layer_mask (Tensor or tuple[Tensor, ...], optional): unit ids of the layer's cells, broadcastable
+                to what it gives. Default: None
             internal_batch_size (int, optional): most model rows in one pass. Default: None (chosen by
                 the size of the inputs)
-            attribute_to_layer_input (bool, optional): gate what enters the layer. Default: False
+            attribute_to_layer_input (bool, optional): gate what enters the layer; without one these are the
+                inputs anyway. Default: False
             show_progress (bool, optional): an estimate of the cost, and a counter on stderr. Default: False
 
         Returns:
@@ -231,7 +244,8 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
             tensor([[6., 6., 0.]])
         """
         given = (inputs, baselines, target, additional_forward_args, feature_mask)
-        found = self._find(given, internal_batch_size, attribute_to_layer_input, show_progress)
+        at_layer = (layer_baselines, layer_mask, attribute_to_layer_input)
+        found = self._find(given, at_layer, internal_batch_size, show_progress)
         return self._attributions(found, inputs)
 
     @log_usage()
@@ -243,6 +257,8 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
         additional_forward_args: Any = None,
         feature_mask: Any = None,
         *,
+        layer_baselines: Any = None,
+        layer_mask: Any = None,
         internal_batch_size: int | None = None,
         attribute_to_layer_input: bool = False,
         show_progress: bool = False,
@@ -250,8 +266,8 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
         r"""The pairs (order 2) or triples (order 3) of each row.
 
         Args:
-            inputs, baselines, target, additional_forward_args, feature_mask, internal_batch_size,
-                attribute_to_layer_input, show_progress: as in :meth:`attribute`.
+            inputs, baselines, target, additional_forward_args, feature_mask, layer_baselines, layer_mask,
+                internal_batch_size, attribute_to_layer_input, show_progress: as in :meth:`attribute`.
 
         Returns:
             *list[TaylorInteractions]*, one for each row of the batch.
@@ -266,7 +282,8 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
             [((0, 1, 2), 6.0)]
         """
         given = (inputs, baselines, target, additional_forward_args, feature_mask)
-        found = self._find(given, internal_batch_size, attribute_to_layer_input, show_progress)
+        at_layer = (layer_baselines, layer_mask, attribute_to_layer_input)
+        found = self._find(given, at_layer, internal_batch_size, show_progress)
         return self._interactions(found)
 
     @log_usage()
@@ -278,6 +295,8 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
         additional_forward_args: Any = None,
         feature_mask: Any = None,
         *,
+        layer_baselines: Any = None,
+        layer_mask: Any = None,
         internal_batch_size: int | None = None,
         attribute_to_layer_input: bool = False,
         show_progress: bool = False,
@@ -285,8 +304,8 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
         r"""Both answers from one set of derivatives.
 
         Args:
-            inputs, baselines, target, additional_forward_args, feature_mask, internal_batch_size,
-                attribute_to_layer_input, show_progress: as in :meth:`attribute`.
+            inputs, baselines, target, additional_forward_args, feature_mask, layer_baselines, layer_mask,
+                internal_batch_size, attribute_to_layer_input, show_progress: as in :meth:`attribute`.
 
         Returns:
             *tuple* of the **attributions** and the *list[TaylorInteractions]*.
@@ -295,21 +314,30 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
             InputError, TooManyPlayersError, ModelOutputError: as :meth:`attribute`.
         """
         given = (inputs, baselines, target, additional_forward_args, feature_mask)
-        found = self._find(given, internal_batch_size, attribute_to_layer_input, show_progress)
+        at_layer = (layer_baselines, layer_mask, attribute_to_layer_input)
+        found = self._find(given, at_layer, internal_batch_size, show_progress)
         return self._attributions(found, inputs), self._interactions(found)
 
     # ---------------------------------------------------------------- one computation
     def _find(
-        self, given: tuple[Any, ...], internal_batch_size: int | None, at_input: bool, show_progress: bool
+        self,
+        given: tuple[Any, ...],
+        at_layer: tuple[Any, Any, bool],
+        internal_batch_size: int | None,
+        show_progress: bool,
     ) -> Found:
         started = time.perf_counter()
-        # read late: Captum's wrappers copy an instance and replace its forward_func
         models = [m for m in (module_behind(self.forward_func), self.layer) if m is not None]
         warn_of_training_mode(*models)
         with preserved_state(*models), torch.inference_mode(False):
             for model in models:
                 model.requires_grad_(False)
-            gate, gates = self._gates(given, at_input)
+            # read late: Captum's wrappers copy an instance and replace its forward_func
+            forward_func = explained_output(self.forward_func, self.output)
+            if self.layer is None:
+                gate, gates = input_gates(self.gate, forward_func, given, at_layer)
+            else:
+                gate, gates = "layer", layer_gates(self.layer, self.device_ids, forward_func, given, at_layer)
             mode = choose_mode(self.settings.mode, self.variant, gates)
             size = PassSize.for_inputs(gates.arguments.inputs, sought=False)
             if internal_batch_size is not None:
@@ -328,6 +356,7 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
                 )
             swap_error = taken.swap_error(gates)
         self._warn_of_zeros(mode, findings)
+        has_mask = given[4] is not None or at_layer[1] is not None
         return Found(
             findings=findings,
             gates=gates,
@@ -335,26 +364,10 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
             mode=mode,
             swap_error=swap_error,
             target=str(given[2]),
-            grid=grid_of(gates) if given[4] is None else None,
+            grid=None if has_mask else grid_of(gates),
             seconds=time.perf_counter() - started,
             seed=self.settings.seed if mode == "stein" else None,
         )
-
-    def _gates(self, given: tuple[Any, ...], at_input: bool) -> tuple[str, Gates]:
-        inputs, baselines, target, additional, feature_mask = given
-        # copies of what the caller made: no graph of theirs, and no inference tensors
-        plain = tuple(x.detach().clone() if x.is_inference() else x.detach() for x in as_tensors(inputs))
-        forward_func = explained_output(self.forward_func, self.output)
-        if self.layer is None:
-            if at_input:
-                raise InputError("attribute_to_layer_input needs a layer: TaylorCAM(forward_func, layer)")
-            arguments = Arguments(forward_func, plain, baselines, target, additional)
-            return input_gates(self.gate, arguments, feature_mask)
-        arguments = Arguments(forward_func, plain, None, target, additional)
-        gates = LayerGates(
-            arguments, self.layer, feature_mask, baselines, at_input=at_input, device_ids=self.device_ids
-        )
-        return "layer", gates
 
     def _announce(self, mode: str, gates: Gates, cost: float, show_progress: bool) -> None:
         """Say what it will cost, and refuse what will not end."""
