@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -15,7 +14,6 @@ from captum.log import log_usage
 from torch import nn
 
 from hoi_captum.adapters.outputs import OUTPUTS
-from hoi_captum.core.gates import Gates
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.layers import check_layer
 from hoi_captum.core.options import check_choice, check_count, check_number
@@ -23,7 +21,8 @@ from hoi_captum.core.passes import PassSize
 from hoi_captum.core.progress import progress_bar
 from hoi_captum.core.provenance import describe_model
 from hoi_captum.core.state import module_behind, preserved_state, warn_of_training_mode
-from hoi_captum.errors import CostWarning, DataWarning, InputError, OptionError, TooManyPlayersError
+from hoi_captum.errors import DataWarning, InputError, OptionError
+from hoi_captum.methods.taylor_cam.cost import announce
 from hoi_captum.methods.taylor_cam.findings import Findings, find
 from hoi_captum.methods.taylor_cam.found import Found
 from hoi_captum.methods.taylor_cam.gating import (
@@ -39,7 +38,6 @@ from hoi_captum.methods.taylor_cam.result import TaylorInteractions
 
 VARIANTS = ("taylor", "cam", "cam_basic")
 SEARCHES = ("auto", "greedy", "all")
-_MANY = 64  # units, above which the cost is warned of
 
 # what the paper's formulas can be taken by: their second factor is no gate that could be switched off
 _MODES_OF = {
@@ -344,7 +342,7 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
                 size = PassSize(check_count("internal_batch_size", internal_batch_size))
             with progress_bar(f"{mode} derivatives", None, "row", show_progress) as bar:
                 taken = operator(mode, self.settings, size, lambda rows: bar.update(max(rows - bar.n, 0)))
-                self._announce(mode, gates, taken.cost(gates.n_units), show_progress)
+                announce(mode, gates.n_units, taken, self.max_players, show=show_progress)
                 findings = find(
                     gates,
                     taken,
@@ -368,21 +366,6 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
             seconds=time.perf_counter() - started,
             seed=self.settings.seed if mode == "stein" else None,
         )
-
-    def _announce(self, mode: str, gates: Gates, cost: float, show_progress: bool) -> None:
-        """Say what it will cost, and refuse what will not end."""
-        k = gates.n_units
-        about = f"{k} units, mode {mode!r}: about {cost:,.0f} forward passes for each row"
-        ways_out = "group cells into fewer units (feature_mask, players=... of explain) or gate a later layer"
-        if k > self.max_players:
-            raise TooManyPlayersError(
-                f"{about}, and the limit is {self.max_players} units; {ways_out}, or give max_players={k} if "
-                "the time is yours to spend"
-            )
-        if k > _MANY:
-            warnings.warn(f"{about}; {ways_out}", CostWarning, stacklevel=5)
-        if show_progress:
-            print(about, file=sys.stderr)
 
     def _warn_of_zeros(self, mode: str, findings: Findings) -> None:
         if any(map(len, findings.scores)) or not bool(findings.main.any()):
