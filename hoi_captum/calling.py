@@ -66,7 +66,9 @@ def construct(cls: type, forward_func: Any, adapter: Adapter, layer: Any, option
             close = difflib.get_close_matches(layer, names, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise InputError(f"the model has no layer {layer!r}; {hint}See model.named_modules()") from error
-    return cls(forward_func, layer if layer is not None else adapter.default_layer(), **options)
+    if layer is None and accepted["layer"].default is inspect.Parameter.empty:
+        layer = adapter.default_layer()
+    return cls(forward_func, layer, **options)
 
 
 def run_method(instance: Any, call: dict[str, Any], extra: dict[str, Any]) -> tuple[Any, Interactions]:

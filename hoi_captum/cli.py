@@ -155,7 +155,10 @@ def explain(
         str | None, typer.Option(help="What is absent becomes: mask, mean, auto, ...")
     ] = None,
     template: Annotated[str | None, typer.Option(help="A prompt with {} where the text goes.")] = None,
-    value: Annotated[str, typer.Option(help="log_odds, logit, log_prob or prob.")] = "log_odds",
+    value: Annotated[
+        str | None,
+        typer.Option(help="log_odds, logit, log_prob, prob or margin. Default: the method's own."),
+    ] = None,
     option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the method.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Most model rows in one pass.")] = None,
     checkpoint: Annotated[

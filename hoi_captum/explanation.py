@@ -20,7 +20,7 @@ from hoi_captum.core.files import atomic_path, read_safetensors, write_safetenso
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.state import evaluation_mode
 from hoi_captum.errors import FileError, InputError, OptionError
-from hoi_captum.inputs import adapters_for
+from hoi_captum.inputs import DEFAULT_OUTPUT, adapters_for
 from hoi_captum.registry import registry
 from hoi_captum.saved import FIGURES, check_destination, finite, pack_layout, unpack_layout
 
@@ -28,7 +28,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMAT = "hoi_captum.explanation/1"
-_UNITS = {"log_odds": "log-odds", "logit": "logit", "log_prob": "nats", "prob": "probability"}
+_UNITS = {
+    "log_odds": "log-odds",
+    "logit": "logit",
+    "log_prob": "nats",
+    "prob": "probability",
+    "margin": "logit difference",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +87,8 @@ class Explanation:
             parts.append(f"learned in {source.details['fit_seconds']:.1f} s")
         elif source.seconds:
             parts.append(f"{source.seconds:.1f} s")
+        if "how" in source.details:
+            parts.append(str(source.details["how"]))
         for name in ("roughness", "gap"):
             if name in source.details:
                 values = source.details[name]
@@ -219,7 +227,7 @@ def explain(
     template: str | None = None,
     transforms: Any = None,
     labels: Sequence[str] | None = None,
-    output: Output = "log_odds",
+    output: Output | None = None,
     internal_batch_size: int | None = None,
     show_progress: bool = False,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -245,7 +253,8 @@ def explain(
         template: a prompt with ``{}`` where the text goes.
         transforms: of an image model.
         labels: names of the classes.
-        output: ``log_odds``, ``logit``, ``log_prob``, ``prob`` or a function of the scores.
+        output: ``log_odds``, ``logit``, ``log_prob``, ``prob``, ``margin`` or a function of the scores.
+            Default: the method's own, mostly ``log_odds``
         internal_batch_size: most model rows in one pass.
         show_progress: a bar on stderr.
         checkpoint: a file that keeps the model's values as they are computed: a run that was stopped, even
@@ -271,7 +280,14 @@ def explain(
     several = isinstance(model, list | tuple)
     if several and not getattr(cls, "several_models", False):
         raise InputError(f"{cls.__name__} explains one model, got a {type(model).__name__} of {len(model)}")
-    adapters = adapters_for(model, tokenizer=tokenizer, transforms=transforms, labels=labels, output=output)
+    adapters = adapters_for(
+        model,
+        tokenizer=tokenizer,
+        transforms=transforms,
+        labels=labels,
+        output=output,
+        default_output=getattr(cls, "default_output", DEFAULT_OUTPUT),
+    )
     baselines = baseline if isinstance(baseline, PerModel) else PerModel(*[baseline] * len(adapters))
     if len(baselines) != len(adapters):
         raise InputError(f"expected PerModel baseline for {len(adapters)} models, got {len(baselines)}")

@@ -18,6 +18,7 @@ from hoi_captum.errors import InputError, OptionError, PluginWarning
 from hoi_captum.registry import registry
 
 ZOO_PREFIX = "zoo:"
+DEFAULT_OUTPUT = "log_odds"
 
 
 def adapt(
@@ -26,7 +27,7 @@ def adapt(
     tokenizer: Any = None,
     transforms: Callable[[Any], Any] | None = None,
     labels: Sequence[str] | None = None,
-    output: Output = "log_odds",
+    output: Output | None = None,
 ) -> Adapter:
     """An adapter for a model: its forward function, its examples, its targets.
 
@@ -36,8 +37,8 @@ def adapt(
         tokenizer: of a text model. Default: loaded with a named model
         transforms: of an image model: PIL image -> (C, H, W).
         labels: names of the output's columns. Default: the model's own
-        output: what is explained: ``log_odds``, ``logit``, ``log_prob``, ``prob``, or a function of the
-            scores (rows, columns). Default: ``log_odds``
+        output: what is explained: ``log_odds``, ``logit``, ``log_prob``, ``prob``, ``margin`` or a function
+            of the scores (rows, columns). Default: ``log_odds``
 
     Raises:
         InputError: nothing can be loaded by that name, or no family accepts the model.
@@ -49,7 +50,7 @@ def adapt(
         torch.Size([1, 2])
     """
     if isinstance(model, Adapter):
-        if (tokenizer, transforms, labels, output) != (None, None, None, "log_odds"):
+        if (tokenizer, transforms, labels, output) != (None, None, None, None):
             raise OptionError(
                 "an adapter has its tokenizer, transforms, labels and output already; leave them out"
             )
@@ -68,7 +69,12 @@ def adapt(
     for family in registry().adapters_in_order():
         if _accepts(family, model, tokenizer, transforms):
             return family(
-                model, tokenizer=tokenizer, transforms=transforms, labels=labels, output=output, name=name
+                model,
+                tokenizer=tokenizer,
+                transforms=transforms,
+                labels=labels,
+                output=DEFAULT_OUTPUT if output is None else output,
+                name=name,
             )
     raise InputError(f"no adapter accepts a {type(model).__name__}; write one, or use the method's class")
 
@@ -116,9 +122,17 @@ def tabular_example(model: Any, row: Any, **options: Any) -> Example:
 
 
 def adapters_for(
-    model: Any, *, tokenizer: Any = None, transforms: Any = None, **options: Any
+    model: Any,
+    *,
+    tokenizer: Any = None,
+    transforms: Any = None,
+    output: Output | None = None,
+    default_output: Output = DEFAULT_OUTPUT,
+    **options: Any,
 ) -> list[Adapter]:
     """An adapter for each model; tokenizer and transforms may be one for all or a list.
+
+    ``default_output`` is that of models; an adapter has its own.
 
     Raises:
         InputError: lists of different lengths.
@@ -136,7 +150,14 @@ def adapters_for(
 
     tokenizers, transformers = each(tokenizer, "tokenizer"), each(transforms, "transforms")
     return [
-        adapt(m, tokenizer=tokenizers[i], transforms=transformers[i], **options) for i, m in enumerate(models)
+        adapt(
+            m,
+            tokenizer=tokenizers[i],
+            transforms=transformers[i],
+            output=default_output if output is None and not isinstance(m, Adapter) else output,
+            **options,
+        )
+        for i, m in enumerate(models)
     ]
 
 

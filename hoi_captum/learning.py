@@ -18,7 +18,7 @@ def learn_baseline(
     tokenizer: Any = None,
     transforms: Callable[[Any], Any] | None = None,
     labels: Sequence[str] | None = None,
-    output: Output = "log_odds",
+    output: Output | None = None,
     players: Any = None,
     template: str | None = None,
     background: Any = None,

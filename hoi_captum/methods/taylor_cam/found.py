@@ -13,6 +13,13 @@ from hoi_captum.core.term import Term
 from hoi_captum.methods.taylor_cam.findings import Findings
 from hoi_captum.methods.taylor_cam.result import TaylorInteractions
 
+_GATED = {
+    "input": "the inputs",
+    "layer": "the layer",
+    "attention": "attention",
+    "value": "the first layer's values",
+}
+
 
 @dataclass(frozen=True, eq=False)
 class Found:
@@ -74,7 +81,11 @@ class Found:
         return [f"r{i // columns + 1}c{i % columns + 1}" for i in range(k)]
 
     def _details(self, row: int) -> dict[str, Any]:
-        details: dict[str, Any] = {"mode": self.mode, "gate": self.gate}
+        details: dict[str, Any] = {
+            "mode": self.mode,
+            "gate": self.gate,
+            "how": f"{self.mode} by gates on {_GATED[self.gate]}",
+        }
         asymmetry = float(self.findings.asymmetry[row])
         if not math.isnan(asymmetry):  # the cam variants have none
             details["asymmetry"] = asymmetry
