@@ -14,12 +14,14 @@ from hoi_captum.core.lazy import lazy_getattr
 if TYPE_CHECKING:
     from hoi_captum.core.example import Layout
     from hoi_captum.core.interactions import Interactions
+    from hoi_captum.views.boxes import pair_boxes_plot
     from hoi_captum.views.captum import image_figure, text_html, text_record
     from hoi_captum.views.changes import accuracy_change_plot
     from hoi_captum.views.factors import factors_plot, mi_bars_plot
     from hoi_captum.views.fidelity import faithfulness_plot
     from hoi_captum.views.maps import map_plot
     from hoi_captum.views.page import render_page, save_page
+    from hoi_captum.views.partners import partner_html, partner_maps_plot, partner_records
     from hoi_captum.views.perturbation import perturbation_plot
     from hoi_captum.views.pivoted import PivotedTerms, pivot
     from hoi_captum.views.pixels import pixel_map_plot
@@ -53,6 +55,10 @@ __all__ = [
     "matrix_plot",
     "mi_bars_plot",
     "network_plot",
+    "pair_boxes_plot",
+    "partner_html",
+    "partner_maps_plot",
+    "partner_records",
     "perturbation_plot",
     "pivot",
     "pixel_map_plot",
@@ -69,12 +75,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "boxes": ("pair_boxes_plot",),
     "captum": ("image_figure", "text_html", "text_record"),
     "changes": ("accuracy_change_plot",),
     "factors": ("factors_plot", "mi_bars_plot"),
     "fidelity": ("faithfulness_plot",),
     "maps": ("map_plot",),
     "page": ("render_page", "save_page"),
+    "partners": ("partner_html", "partner_maps_plot", "partner_records"),
     "perturbation": ("perturbation_plot",),
     "pivoted": ("PivotedTerms", "pivot"),
     "pixels": ("pixel_map_plot",),
@@ -111,6 +119,8 @@ VIEWS: dict[str, Callable[..., Any]] = {
     "factors": _on_call("factors_plot", "The strongest factors, with the information of their members."),
     "matrix": _on_call("matrix_plot", "Player by player, single players on the diagonal."),
     "network": _on_call("network_plot", "Players on a circle, pairs as lines."),
+    "pair-boxes": _on_call("pair_boxes_plot", "The strongest pairs on the image: boxes, and a line between."),
+    "partners": _on_call("partner_maps_plot", "What the players that interact most interact with."),
     "regions": _on_call("region_plot", "An image with its regions, lines for pairs, shapes for groups."),
     "shared": _on_call("shared_plot", "What all models share, and what each has for itself."),
     "strength": _on_call("strength_plot", "Absolute effects from the largest to the smallest."),

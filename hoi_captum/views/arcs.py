@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hoi_captum.core.example import Layout, TextLayout
 from hoi_captum.core.interactions import Interactions
-from hoi_captum.views.labels import decimals_for, format_score, largest, shorten
+from hoi_captum.views.labels import decimals_for, format_score, joined, largest, shorten
+from hoi_captum.views.lines import MARGIN, Line, arrange
 from hoi_captum.views.palette import FAINT, INK, NEUTRAL, diverging, sign_colour
 from hoi_captum.views.panels import (
     DPI,
@@ -21,41 +21,18 @@ from hoi_captum.views.panels import (
     line_styles,
     pairs_and_groups,
     panels,
-    sign_handles,
+    what_is_drawn,
 )
-from hoi_captum.views.words import Word, words_of
+from hoi_captum.views.wording import sign_handles
+from hoi_captum.views.words import words_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # everything below is in points (1/72 inch), the unit of the axes too: what is computed cannot overlap
-_WIDTH = 720.0
-_MARGIN = 14.0
 _ARCS = 130.0
 _ROW = 17.0
-_SIZES = (12.0, 11.0, 10.0, 9.0, 8.0)
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A run of pieces of one player (or of none, -1), and where it stands."""
-
-    text: str
-    player: int
-    x: float = 0.0
-    width: float = 0.0
-
-
-@dataclass(frozen=True)
-class Line:
-    """The words with their places, the font size, the turn of the letters and the height they take."""
-
-    words: tuple[Placed, ...]
-    size: float
-    rotation: float
-    height: float
-    width: float
 
 
 def arc_plot(
@@ -88,8 +65,9 @@ def arc_plot(
 
     parts, note = panels(interactions, scope)
     words = words_of(layout if isinstance(layout, TextLayout) else None, interactions.players)
-    line = _arrange(words)
+    line = arrange(words)
     pairs, larger, scale = pairs_and_groups(parts, k, groups)
+    note = joined(what_is_drawn(interactions, pairs, larger), note)
     singles = max(largest(p.interactions.where(order=1).scores) for p in parts) or 1.0
 
     def height(i: int) -> float:
@@ -111,7 +89,7 @@ def arc_plot(
         ax.axis("off")
         if panel.title:
             ax.text(
-                _MARGIN,
+                MARGIN,
                 heights[i] - base - 6,
                 shorten(panel.title, 90),
                 va="top",
@@ -127,7 +105,7 @@ def arc_plot(
             ax.text(
                 line.width / 2, line.height + 10, "no interactions", ha="center", color=NEUTRAL, fontsize=11
             )
-    handles = [*sign_handles(), *kind_handles(interactions)]
+    handles = [*sign_handles(interactions), *kind_handles(interactions)]
     if len(interactions.where(order=1)):
         handles.append(Patch(facecolor=diverging()(0.7), label="shade: the word by itself"))
     if len(interactions):
@@ -144,36 +122,6 @@ def arc_plot(
             parse_math=False,
         )
     return finish(figure, None, note)
-
-
-def _arrange(words: list[Word]) -> Line:
-    """Places for the words: in a line if they fit in some size, else each turned in a slot of its own."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import text_to_path
-
-    def extent(text: str, size: float) -> float:
-        return float(text_to_path.get_text_width_height_descent(text, FontProperties(size=size), False)[0])
-
-    room = _WIDTH - 2 * _MARGIN
-    texts = [shorten(text, 22) for text, _, _ in words]
-    for size in _SIZES:
-        widths = [extent(t, size) + 8 for t in texts]
-        gap = (room - sum(widths)) / max(len(words) - 1, 1)
-        if gap >= 4:
-            gap = min(gap, 26.0)
-            x = (_WIDTH - sum(widths) - gap * (len(words) - 1)) / 2
-            placed = []
-            for text, (_, player, _), width in zip(texts, words, widths, strict=True):
-                placed.append(Placed(text, player, x + width / 2, width))
-                x += width + gap
-            return Line(tuple(placed), size, 0.0, 24.0, _WIDTH)
-    slot = max(room / len(words), 16.0)
-    width = slot * len(words) + 2 * _MARGIN
-    turned = tuple(
-        Placed(text, player, _MARGIN + slot * (i + 0.5), 14.0)
-        for i, (text, (_, player, _)) in enumerate(zip(texts, words, strict=True))
-    )
-    return Line(turned, 9.0, 90.0, max(extent(t, 9.0) for t in texts) + 12.0, width)
 
 
 def _places(line: Line) -> dict[int, list[float]]:

@@ -7,7 +7,7 @@ wanted sign; maps of another size are drawn into a corner. Each of these is hand
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -24,6 +24,7 @@ from hoi_captum.views.panels import DPI, only_scope
 from hoi_captum.views.words import words_of
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Method = Literal["heat_map", "blended_heat_map", "original_image", "masked_image", "alpha_scaling"]
@@ -31,6 +32,7 @@ Sign = Literal["all", "positive", "negative", "absolute_value"]
 
 _METHODS = ("heat_map", "blended_heat_map", "original_image", "masked_image", "alpha_scaling")
 _SIGNS = ("all", "positive", "negative", "absolute_value")
+_COLOURS = ("hsl(0, 75%, 60%)", "hsl(0, 75%, 100%)", "hsl(120, 75%, 50%)")  # Captum's, of words
 _UNSIGNED = ("masked_image", "alpha_scaling")  # a brightness cannot show a sign
 
 
@@ -103,13 +105,8 @@ def text_html(records: Iterable[Any], legend: bool = True) -> str:
     Returns:
         HTML of one ``<div>``.
     """
-    from captum.attr import visualization
     from markupsafe import escape
 
-    head = "".join(
-        f"<th style='text-align:left;padding:0 1em .3em 0'>{name}</th>"
-        for name in ("True", "Predicted", "Explained", "Score", "Words")
-    )
     rows = []
     for record in records:
         probability = float(record.pred_prob)
@@ -120,28 +117,46 @@ def text_html(records: Iterable[Any], legend: bool = True) -> str:
             escape(record.attr_class),
             escape(f"{float(record.attr_score):+.3f}"),
         ]
+        rows.append((cells, record))
+    heads = ("True", "Predicted", "Explained", "Score", "Words")
+    return words_table(rows, heads, ("negative", "neutral", "positive") if legend else ())
+
+
+def words_table(
+    rows: Iterable[tuple[Sequence[str], Any]], heads: Sequence[str], key: Sequence[str] = ()
+) -> str:
+    """Captum's coloured words as an HTML table.
+
+    Args:
+        rows: for each row the cells before the words, and the record with the words; all is escaped here,
+            but for ``markupsafe.Markup``.
+        heads: of the columns.
+        key: what red, white and green mean; empty for no key.
+    """
+    from captum.attr import visualization
+    from markupsafe import escape
+
+    head = "".join(f"<th style='text-align:left;padding:0 1em .3em 0'>{escape(name)}</th>" for name in heads)
+    lines = []
+    for cells, record in rows:
         words = [escape(word) for word in record.raw_input_ids]
         # bfloat16 and NaN, both legal in a record, are neither to Captum's colours
         values = np.nan_to_num(np.asarray(torch.as_tensor(record.word_attributions).detach().float().cpu()))
         row = "".join(
-            f"<td style='padding:0 1em .3em 0;white-space:nowrap'><b>{cell}</b></td>" for cell in cells
+            f"<td style='padding:0 1em .3em 0;white-space:nowrap'><b>{escape(cell)}</b></td>"
+            for cell in cells
         )
         # words are Markup, escaped; captum writes them into its <mark> tags as they are
-        rows.append(f"<tr>{row}{visualization.format_word_importances([str(w) for w in words], values)}</tr>")
-    key = ""
-    if legend:
-        box = "display:inline-block;width:10px;height:10px;border:1px solid #888"
-        entries = (
-            ("negative", "hsl(0, 75%, 60%)"),
-            ("neutral", "hsl(0, 75%, 100%)"),
-            ("positive", "hsl(120, 75%, 50%)"),
-        )
-        spans = (
-            f"<span style='{box};background:{colour}'></span> {name} &nbsp; " for name, colour in entries
-        )
-        key = f"<div style='margin:0 0 .6em'>{''.join(spans)}</div>"
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    return f"<div class='hoi-captum-text'>{key}{table}</div>"
+        coloured = visualization.format_word_importances([str(w) for w in words], values)
+        lines.append(f"<tr>{row}{coloured}</tr>")
+    box = "display:inline-block;width:10px;height:10px;border:1px solid #888"
+    spans = "".join(
+        f"<span style='{box};background:{colour}'></span> {escape(name)} &nbsp; "
+        for name, colour in zip(key, _COLOURS, strict=False)
+    )
+    above = f"<div style='margin:0 0 .6em'>{spans}</div>" if key else ""
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    return f"<div class='hoi-captum-text'>{above}{table}</div>"
 
 
 # ---------------------------------------------------------------- images
@@ -178,47 +193,17 @@ def image_figure(
     Raises:
         InputError: an unknown method or sign, or values of a shape that fits neither players nor image.
     """
-    from captum.attr import visualization
     from matplotlib.figure import Figure
 
     if method not in _METHODS:
         raise InputError(f"expected method to be one of {list(_METHODS)}, got {method!r}")
     if sign not in _SIGNS:
         raise InputError(f"expected sign to be one of {list(_SIGNS)}, got {sign!r}")
-    image, notes = _image(layout)
-    attribution = _map(values, layout)
-    if not np.isfinite(attribution).all():
-        notes.append(f"{int((~np.isfinite(attribution)).sum())} values that are not finite are drawn as zero")
-        attribution = np.where(np.isfinite(attribution), attribution, 0.0)
-    if method in _UNSIGNED and sign == "all":
-        sign = "absolute_value"
-        notes.append("absolute values: this method cannot show a sign")
-    colours = diverging() if sign == "all" else sequential(sign)
-    wanted = {"positive": attribution > 0, "negative": attribution < 0}.get(sign, attribution != 0)
-
     figure = Figure(figsize=fig_size, dpi=DPI, layout="constrained")
     ax = figure.subplots()
-    if wanted.any() or method == "original_image":
-        visualization.visualize_image_attr(
-            # Captum warns about small numbers, though it divides by their own scale next: divide first
-            attribution / (np.abs(attribution).max() or 1.0) if wanted.any() else np.ones_like(attribution),
-            # as floats: Captum multiplies what is at most 1 by 255, which would light up a black image of
-            # integers; the quarter keeps its cut to whole numbers from losing one
-            np.minimum((image + 0.25) / 255, 1.0),
-            method=method,
-            sign=sign if wanted.any() else "all",
-            plt_fig_axis=(figure, ax),
-            # at exactly 0 Captum's own rounding can leave it without a threshold, at 100 the threshold is 0
-            outlier_perc=float(np.clip(outlier_perc, 1e-6, 99.0)),
-            cmap=colours,
-            alpha_overlay=alpha_overlay,
-            use_pyplot=False,
-        )
-    else:
-        notes.append(f"no {sign} values" if sign in ("positive", "negative") else "all values are zero")
-        _draw_neutral(ax, image, method, colours, (-1 if sign == "all" else 0, 1), alpha_overlay)
-    if method == "blended_heat_map":
-        ax.images[0].set_clim(0, 255)  # Captum stretches the greys of a pale image to black and white
+    notes = draw_attribution(
+        ax, values, layout, method=method, sign=sign, outlier_perc=outlier_perc, alpha_overlay=alpha_overlay
+    )
     if show_colorbar and method in ("heat_map", "blended_heat_map"):
         # not Captum's own, whose numbers fall off the figure
         bar = figure.colorbar(ax.images[-1], ax=ax, orientation="horizontal", aspect=40, pad=0.02)
@@ -230,6 +215,57 @@ def image_figure(
     if notes:
         figure.supxlabel("; ".join(notes), fontsize=8, color=NEUTRAL, parse_math=False)
     return figure
+
+
+def draw_attribution(
+    ax: Axes,
+    values: ArrayLike | Tensor,
+    layout: ImageLayout,
+    *,
+    method: Method = "blended_heat_map",
+    sign: Sign = "all",
+    outlier_perc: float = 2.0,
+    alpha_overlay: float = 0.5,
+) -> list[str]:
+    """What :func:`image_figure` draws, in axes that are there; gives notes on what could not be shown.
+
+    The arguments are those of :func:`image_figure`.
+    """
+    from captum.attr import visualization
+
+    image, notes = _image(layout)
+    attribution = _map(values, layout)
+    if not np.isfinite(attribution).all():
+        notes.append(f"{int((~np.isfinite(attribution)).sum())} values that are not finite are drawn as zero")
+        attribution = np.where(np.isfinite(attribution), attribution, 0.0)
+    if method in _UNSIGNED and sign == "all":
+        sign = "absolute_value"
+        notes.append("absolute values: this method cannot show a sign")
+    colours = diverging() if sign == "all" else sequential(sign)
+    wanted = {"positive": attribution > 0, "negative": attribution < 0}.get(sign, attribution != 0)
+
+    if wanted.any() or method == "original_image":
+        visualization.visualize_image_attr(
+            # Captum warns about small numbers, though it divides by their own scale next: divide first
+            attribution / (np.abs(attribution).max() or 1.0) if wanted.any() else np.ones_like(attribution),
+            # as floats: Captum multiplies what is at most 1 by 255, which would light up a black image of
+            # integers; the quarter keeps its cut to whole numbers from losing one
+            np.minimum((image + 0.25) / 255, 1.0),
+            method=method,
+            sign=sign if wanted.any() else "all",
+            plt_fig_axis=(ax.figure, ax),
+            # at exactly 0 Captum's own rounding can leave it without a threshold, at 100 the threshold is 0
+            outlier_perc=float(np.clip(outlier_perc, 1e-6, 99.0)),
+            cmap=colours,
+            alpha_overlay=alpha_overlay,
+            use_pyplot=False,
+        )
+    else:
+        notes.append(f"no {sign} values" if sign in ("positive", "negative") else "all values are zero")
+        _draw_neutral(ax, image, method, colours, (-1 if sign == "all" else 0, 1), alpha_overlay)
+    if method == "blended_heat_map":
+        ax.images[0].set_clim(0, 255)  # Captum stretches the greys of a pale image to black and white
+    return notes
 
 
 def _image(layout: ImageLayout) -> tuple[NDArray[np.int64], list[str]]:

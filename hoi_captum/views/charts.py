@@ -13,6 +13,7 @@ from hoi_captum.views.inputs import shades
 from hoi_captum.views.labels import decimals_for, few_decimals, format_score, largest, shorten
 from hoi_captum.views.panels import Panel
 from hoi_captum.views.plots import order_sums
+from hoi_captum.views.wording import wording_of
 
 WIDTH = 340.0  # of every chart: a small telephone shows it at its true size
 _LABELS = 92.0
@@ -103,6 +104,7 @@ def matrix_charts(parts: Sequence[Panel], players: tuple[str, ...]) -> tuple[lis
     matrices = [p.interactions.matrix() for p in parts]
     chosen = _most_involved(matrices, len(players))
     scale = max((largest(m) for m in matrices), default=0.0)
+    signed = all(wording_of(p.interactions).signed for p in parts)
     cell = round((WIDTH - _LABELS - 4) / max(len(chosen), 1), 3)
     cell = min(cell, 44.0)
     bottom = 4 + cell * len(chosen)
@@ -115,13 +117,13 @@ def matrix_charts(parts: Sequence[Panel], players: tuple[str, ...]) -> tuple[lis
     charts = []
     for panel, matrix in zip(parts, matrices, strict=True):
         part = matrix[np.ix_(chosen, chosen)]
-        looks = shades(part.ravel(), scale)
+        looks = shades(part.ravel(), scale, signed=signed)
         marks = []
         for i, look in enumerate(looks):
             row, column = divmod(i, len(chosen))
             who = names[row] if row == column else f"{names[row]} · {names[column]}"
             y = 4 + cell * row
-            mark = "" if look.level < 0.04 else "+" if look.sign == "pos" else "−"
+            mark = "" if look.level < 0.04 or not signed else "+" if look.sign == "pos" else "−"
             marks.append(
                 Mark(
                     x=round(_LABELS + cell * column, 2),

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hoi_captum.core.interactions import Interactions
-from hoi_captum.views.labels import MINUS, scope_titles, unit_of
+from hoi_captum.views.labels import MINUS, scope_titles
+from hoi_captum.views.wording import unit_of, wording_of
 
 _LONG = 8  # lists of more numbers are told by their number and range
 _ELSEWHERE = ("warnings", "unit")  # details that the page shows in other places
@@ -33,13 +34,16 @@ def facts_of(interactions: Interactions) -> list[Fact]:
     facts = [Fact("Method", (("", source.method),))]
     if source.target:
         facts.append(Fact("Explained output", (("", source.target),)))
+    if wording_of(interactions).quantity != "score":
+        facts.append(Fact("Scores", (("", wording_of(interactions).quantities),)))
     if unit_of(interactions) != "score":
         facts.append(Fact("Unit of the scores", (("", unit_of(interactions)),)))
     if source.model:
         facts.append(
             Fact("Model" if len(source.model) == 1 else "Models", tuple(("", m) for m in source.model))
         )
-    facts.append(Fact("Value with nobody present", _base(interactions)))
+    if wording_of(interactions).additive:
+        facts.append(Fact("Value with nobody present", _base(interactions)))
     if source.forward_passes or source.backward_passes:
         passes = [f"{source.forward_passes:,} forward"]
         passes += [f"{source.backward_passes:,} backward"] if source.backward_passes else []

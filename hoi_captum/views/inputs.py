@@ -31,15 +31,19 @@ class Shade:
     text: str
 
 
-def shades(values: NDArray[np.float64], scale: float, digits: int = 3) -> list[Shade]:
-    """Scores (k,) on a common scale, written so that the largest shows ``digits`` digits."""
+def shades(values: NDArray[np.float64], scale: float, digits: int = 3, *, signed: bool = True) -> list[Shade]:
+    """Scores (k,) on a common scale, written so that the largest shows ``digits`` digits.
+
+    Where they are not ``signed`` the plus is left out.
+    """
     decimals = decimals_for(scale * 10.0 ** (3 - digits))
     found = []
     for value in values.tolist():
         finite = bool(np.isfinite(value))
         sign = "pos" if finite and value > 0 else "neg" if finite and value < 0 else "zero"
         level = round(min(abs(value) / scale, 1.0), 3) if finite and scale else 0.0
-        found.append(Shade(sign, level, format_score(value, decimals)))
+        text = format_score(value, decimals)
+        found.append(Shade(sign, level, text if signed else text.removeprefix("+")))
     return found
 
 
@@ -94,6 +98,8 @@ def pictures(
     layout: Layout | None,
     titles: Sequence[str],
     shares: Sequence[NDArray[np.float64]],
+    *,
+    signed: bool = True,
 ) -> list[Picture]:
     """The input, once for each scope.
 
@@ -102,12 +108,13 @@ def pictures(
         layout: where they stand.
         titles: of the scopes.
         shares: for each scope the (n,) share of each player; all are shown on one scale.
+        signed: whether a plus in front of a share tells anything.
     """
     scale = max((largest(s) for s in shares), default=0.0)
     drawn = []
     for title, share in zip(titles, shares, strict=True):
         # the letters on an image hide it: few of them
-        shade = shades(share, scale, digits=2 if isinstance(layout, ImageLayout) else 3)
+        shade = shades(share, scale, digits=2 if isinstance(layout, ImageLayout) else 3, signed=signed)
         match layout:
             case TextLayout():
                 drawn.append(_text(players, layout, title, shade))

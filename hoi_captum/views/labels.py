@@ -48,10 +48,9 @@ def scope_titles(interactions: Interactions, scopes: Sequence[str]) -> list[str]
     return [f"{t} ({s})" if t in repeated else t for t, s in zip(titles, scopes, strict=True)]
 
 
-def unit_of(interactions: Interactions) -> str:
-    """The unit of the scores where the method tells it (``provenance.details["unit"]``), else "score"."""
-    unit = interactions.provenance.details.get("unit")
-    return unit if isinstance(unit, str) and unit else "score"
+def joined(*notes: str) -> str:
+    """Notes as one; empty ones are left out."""
+    return "; ".join(filter(None, notes))
 
 
 def largest(values: NDArray[np.float64]) -> float:

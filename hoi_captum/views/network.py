@@ -8,7 +8,7 @@ import numpy as np
 
 from hoi_captum.core.example import Layout
 from hoi_captum.core.interactions import Interactions
-from hoi_captum.views.labels import largest, shorten
+from hoi_captum.views.labels import joined, largest, shorten
 from hoi_captum.views.palette import INK, diverging, sign_colour
 from hoi_captum.views.panels import (
     Panel,
@@ -20,10 +20,11 @@ from hoi_captum.views.panels import (
     line_styles,
     pairs_and_groups,
     panels,
-    sign_handles,
     title_axes,
+    what_is_drawn,
     write_terms,
 )
+from hoi_captum.views.wording import sign_handles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,13 +67,15 @@ def network_plot(
             interactions.members, np.repeat(np.abs(interactions.scores), interactions.orders), minlength=n
         )
         shown = np.sort(np.argsort(-weight, kind="stable")[:_SHOWN])
-        note = "; ".join(filter(None, [f"the {_SHOWN} players with the most interaction, of {n}", note]))
+        note = joined(f"the {_SHOWN} players with the most interaction, of {n}", note)
     angles = np.pi / 2 - 2 * np.pi * (np.arange(len(shown)) + 0.5) / max(len(shown), 1)
     places = {int(p): (float(np.cos(a)), float(np.sin(a))) for p, a in zip(shown, angles, strict=True)}
     pairs, larger, scale = pairs_and_groups(parts, k, groups)
     singles = max(largest(p.interactions.where(order=1).scores) for p in parts) or 1.0
     width = 5.0 if len(parts) > 1 else 7.0
-    figure, axes = grid(len(parts), 2, width, width * 0.54 + 1.9)
+    note = joined(what_is_drawn(interactions, pairs, larger), note)
+    # the list below the players is no part of the axes: a note needs room of its own
+    figure, axes = grid(len(parts), 2, width, width * 0.54 + (2.2 if note else 1.9))
     styles = line_styles(interactions)
     for panel, two, more, ax in zip(parts, pairs, larger, axes, strict=True):
         title_axes(ax, panel, width=40)
@@ -84,7 +87,7 @@ def network_plot(
         _draw_pairs(ax, two, places, scale, styles)
         write_terms(ax, panel.interactions.top(_LISTED), width=18)
     if len(interactions):
-        legend(figure, [*sign_handles(), *kind_handles(interactions)])
+        legend(figure, [*sign_handles(interactions), *kind_handles(interactions)])
     return finish(figure, title, note)
 
 

@@ -1,8 +1,9 @@
-"""The outlines and the centres of the regions of a mask."""
+"""The outlines and the centres of the regions of a mask, and hulls of points."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,3 +72,41 @@ def centres(mask: NDArray[np.int64]) -> dict[int, tuple[float, float]]:
         y, x = mean if inside else (row, column)
         found[int(player)] = (float(x) + 0.5, float(y) + 0.5)
     return found
+
+
+def region_patch(loops: list[Loop], colour: str) -> Any:
+    """The outline of a region as a matplotlib patch that stands out from any image, whole at its border."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    outline = Path.make_compound_path(*(Path([*loop, loop[0]], closed=True) for loop in loops))
+    return PathPatch(
+        outline, fill=False, ec=colour, lw=2.2, path_effects=white_halo(), zorder=4, clip_on=False
+    )
+
+
+def white_halo() -> list[Any]:
+    """Path effects of a line of 2.2 points that stands out from any image."""
+    from matplotlib.patheffects import Normal, withStroke
+
+    return [withStroke(linewidth=5.0, foreground="white"), Normal()]
+
+
+def hull(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The convex hull of points, anticlockwise in the picture; of points on a line, its two ends."""
+    ordered = sorted(set(points))
+    if len(ordered) < 3:
+        return ordered
+
+    def half(chain: list[tuple[float, float]]) -> list[tuple[float, float]]:
+        out: list[tuple[float, float]] = []
+        for p in chain:
+            while len(out) > 1:
+                (ax, ay), (bx, by) = out[-2:]
+                if (bx - ax) * (p[1] - ay) - (by - ay) * (p[0] - ax) > 0:
+                    break
+                out.pop()
+            out.append(p)
+        return out[:-1]
+
+    return half(ordered) + half(ordered[::-1])

@@ -23,10 +23,13 @@ from hoi_captum.measures.identity import scopes_of
 from hoi_captum.views.charts import WIDTH, has_pairs, matrix_charts, order_charts
 from hoi_captum.views.facts import facts_of, warnings_of
 from hoi_captum.views.inputs import Shade, image_uri, pictures, shades
-from hoi_captum.views.labels import largest, scope_titles, shorten, unit_of
+from hoi_captum.views.labels import largest, scope_titles, shorten
+from hoi_captum.views.pairs import SYNERGY, role_of
 from hoi_captum.views.panels import MAX_PANELS, panels
 from hoi_captum.views.pivoted import PivotedTerms, pivot
+from hoi_captum.views.shares import orders_hint, shares_of, terms_hint
 from hoi_captum.views.sharing import sharing
+from hoi_captum.views.wording import wording_of
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -45,6 +48,7 @@ class Row:
     members: tuple[tuple[int, str], ...]
     more: int
     says: str
+    role: str
     kind: str
     order: int
     scores: tuple[Shade | None, ...]
@@ -116,6 +120,8 @@ def render_page(
     shown = terms.take(np.arange(min(max_terms, len(terms))))
     parts, scope_note = panels(interactions, None, limit=MAX_PANELS)
     part_titles = [p.title or "" for p in parts]
+    rows = _rows(interactions, shown)
+    shares = shares_of(interactions, parts)
     matrices, in_matrix = matrix_charts(parts, interactions.players)
     style, script = _asset("explanation.css"), _asset("explanation.js")
     page = _template().render(
@@ -127,19 +133,20 @@ def render_page(
         script=script,
         data=_embedded(_data(interactions, shown)),
         warnings=warnings_of(interactions),
-        pictures=pictures(
-            interactions.players, layout, part_titles, [p.interactions.per_player() for p in parts]
-        ),
+        shares=shares,
+        pictures=pictures(interactions.players, layout, part_titles, shares.values, signed=shares.signed),
         image=image_uri(layout) if isinstance(layout, ImageLayout) else "",
         pixelated=isinstance(layout, ImageLayout) and max(layout.mask.shape) <= 128,
-        weighted=interactions.weights is not None,
-        shapley=set(np.unique(interactions.kinds).tolist()) <= {"and", "or"},
         scope_note=scope_note,
-        unit=unit_of(interactions),
+        terms_hint=terms_hint(interactions),
+        orders_hint=orders_hint(interactions),
+        singles=bool((interactions.orders == 1).any()),
+        larger=bool((interactions.orders > 2).any()),
         scopes=scope_titles(interactions, terms.scopes),
         kinds=np.unique(shown.kinds).tolist(),
         orders=sorted(set(shown.orders.tolist())),
-        rows=_rows(interactions, shown),
+        rows=rows,
+        synergy=SYNERGY if any(row.role for row in rows) else "",
         sharing=_sharing(interactions),
         salient_percent=f"{100 * _SALIENT:g}",
         total=len(terms),
@@ -166,7 +173,8 @@ def _subtitle(interactions: Interactions) -> str:
 
 
 def _rows(interactions: Interactions, shown: PivotedTerms) -> list[Row]:
-    looks = shades(shown.scores.ravel(), largest(shown.scores), digits=4)
+    signed = wording_of(interactions).signed
+    looks = shades(shown.scores.ravel(), largest(shown.scores), digits=4, signed=signed)
     width = len(shown.scopes)
     rows = []
     for i, (members, kind) in enumerate(zip(shown.members, shown.kinds.tolist(), strict=True)):
@@ -177,7 +185,8 @@ def _rows(interactions: Interactions, shown: PivotedTerms) -> list[Row]:
         term = interactions[int(max(shown.rows[i]))]
         named = _named(interactions, term.ranked)
         says = _weights(interactions, term)
-        rows.append(Row(i + 1, named, len(members) - len(named), says, kind, len(members), scores))
+        role = role_of(interactions, term)
+        rows.append(Row(i + 1, named, len(members) - len(named), says, role, kind, len(members), scores))
     return rows
 
 

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.errors import InputError
-from hoi_captum.views.labels import decimals_for, format_score, join_names, largest, scope_titles, shorten
-from hoi_captum.views.palette import INK, NEGATIVE, NEUTRAL, POSITIVE, sign_colour
+from hoi_captum.views.labels import (
+    decimals_for,
+    format_score,
+    join_names,
+    joined,
+    largest,
+    scope_titles,
+    shorten,
+)
+from hoi_captum.views.palette import INK, NEUTRAL, sign_colour
+from hoi_captum.views.wording import caution_of, wording_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +29,7 @@ if TYPE_CHECKING:
 
 DPI = 100
 MAX_PANELS = 6
+_NOTE = 17  # letters of a note on an inch
 _STYLES = ("-", "--", ":", "-.")
 _HATCHES = ("", "////", "....", "xxxx")
 
@@ -83,6 +94,28 @@ def pairs_and_groups(
     return [visible(t) for t in pairs], [visible(t) for t in larger], scale
 
 
+def what_is_drawn(
+    interactions: Interactions, pairs: Sequence[Interactions], larger: Sequence[Interactions]
+) -> str:
+    """A note on what :func:`pairs_and_groups` chose: how much was left out, and what the signs are not.
+
+    Nothing is said of what was left out where not every set has a score anyhow.
+    """
+    said = ""
+    if wording_of(interactions).dense and len(pairs) > 1:
+        said = "only the strongest are drawn"
+    elif wording_of(interactions).dense:
+        totals = (int((interactions.orders == 2).sum()), int((interactions.orders > 2).sum()))
+        drawn = (len(pairs[0]), len(larger[0]))
+        counts = [
+            f"{k} of {total:,} {what}"
+            for k, total, what in zip(drawn, totals, ("pairs", "larger sets"), strict=True)
+            if k < total
+        ]
+        said = f"the strongest: {', '.join(counts)}" if counts else ""
+    return joined(said, caution_of(interactions))
+
+
 def line_styles(interactions: Interactions) -> dict[str, Any]:
     """A line style for each kind: AND solid, OR dashed, the others what is left, in alphabetical order."""
     return _by_kind(interactions, _STYLES)
@@ -121,13 +154,14 @@ def title_axes(axes: Axes, panel: Panel, width: int = 48) -> None:
 
 
 def finish(figure: Figure, title: str | None, note: str = "") -> Figure:
-    """Write the figure's title and note."""
+    """Write the figure's title and note, in lines that fit."""
+    note = fill(note, max(int(figure.get_figwidth() * _NOTE), 30))
     if title:
         figure.suptitle(shorten(title, 90), fontsize=13, color=INK, parse_math=False)
     if note and figure.legends:  # below the panels, where a label of the figure would lie upon the legend
         heading = figure.legends[-1]
         heading.set_title(note)
-        heading.get_title().set(fontsize=8, color=NEUTRAL, parse_math=False)
+        heading.get_title().set(fontsize=8, color=NEUTRAL, parse_math=False, multialignment="center")
     elif note:
         figure.supxlabel(note, fontsize=8, color=NEUTRAL, parse_math=False)
     return figure
@@ -146,16 +180,6 @@ def draw_empty(axes: Axes, message: str = "no interactions") -> None:
         fontsize=12,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 6},
     )
-
-
-def sign_handles() -> list[Any]:
-    """Legend entries for the two signs."""
-    from matplotlib.lines import Line2D
-
-    return [
-        Line2D([], [], color=POSITIVE, lw=3, label="raises the value"),
-        Line2D([], [], color=NEGATIVE, lw=3, label="lowers the value"),
-    ]
 
 
 def kind_handles(interactions: Interactions) -> list[Any]:

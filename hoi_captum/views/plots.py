@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from hoi_captum.core.example import ImageLayout, Layout, TextLayout
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.views.arcs import arc_plot
+from hoi_captum.views.boxes import pair_boxes_plot
 from hoi_captum.views.factors import factors_plot
-from hoi_captum.views.labels import few_decimals, format_score, largest, shorten, unit_of
+from hoi_captum.views.labels import few_decimals, format_score, joined, largest, shorten
 from hoi_captum.views.network import network_plot
-from hoi_captum.views.palette import FAINT, INK, NEGATIVE, NEUTRAL, POSITIVE, diverging
+from hoi_captum.views.palette import FAINT, INK, NEUTRAL, diverging, sequential, sign_colour
 from hoi_captum.views.panels import draw_empty, finish, grid, hatches, legend, panels, title_axes
 from hoi_captum.views.regions import region_plot
+from hoi_captum.views.wording import caution_of, score_label, sign_patches, sum_label, wording_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,12 +39,21 @@ _LEAST_CELL = 0.42  # inches that a cell needs for a score of five characters
 
 
 def default_plot(interactions: Interactions, layout: Layout | None = None, **options: Any) -> Figure:
-    """Arcs over a text, regions of an image, factors with their members, and a network for anything else."""
+    """What suits the input, and the kind of the terms.
+
+    Arcs over a text; the regions of an image, or its strongest pairs apart where every pair has a score;
+    factors with their members; for anything else a network, or a matrix where every pair has a score.
+    """
+    dense = wording_of(interactions).dense
     match layout:
         case TextLayout():
             return arc_plot(interactions, layout, **options)
+        case ImageLayout() if dense:
+            return pair_boxes_plot(interactions, layout, **options)
         case ImageLayout():
             return region_plot(interactions, layout, **options)
+        case _ if dense and (interactions.orders == 2).any():
+            return matrix_plot(interactions, layout, **options)
         case None if interactions.weights is not None:
             return factors_plot(interactions, layout, **options)
         case _:
@@ -67,7 +78,8 @@ def matrix_plot(
         title: of the figure.
 
     Returns:
-        Figure: one image of n x n per scope, all on one colour scale that is symmetric about zero.
+        Figure: one image of n x n per scope, all on one colour scale: symmetric about zero, or from zero
+        where scores have no sign.
     """
     parts, note = panels(interactions, scope)
     matrices = [p.interactions.matrix(spread=spread) for p in parts]
@@ -75,10 +87,12 @@ def matrix_plot(
     width = 5.0 if len(parts) > 1 else 7.6
     figure, axes = grid(len(parts), 2, width, width * 0.92)
     scale = largest(np.stack(matrices)) or 1.0
+    signed = wording_of(interactions).signed
+    colours, low = (diverging(), -scale) if signed else (sequential("positive"), 0.0)
     image = None
     for panel, matrix, ax in zip(parts, matrices, axes, strict=True):
         title_axes(ax, panel, width=40)
-        image = ax.imshow(matrix, cmap=diverging(), vmin=-scale, vmax=scale, interpolation="nearest")
+        image = ax.imshow(matrix, cmap=colours, vmin=low, vmax=scale, interpolation="nearest")
         _name_players(ax, interactions.players, room=width)
         if not len(panel.interactions):
             draw_empty(ax)
@@ -86,12 +100,12 @@ def matrix_plot(
             _annotate(ax, matrix, scale)
     if image is not None:
         bar = figure.colorbar(image, ax=axes, shrink=0.75, aspect=30, pad=0.02)
-        bar.set_label(unit_of(interactions), parse_math=False)
+        bar.set_label(score_label(interactions), parse_math=False)
         bar.outline.set_visible(False)
     said = ["off the diagonal: pairs" + (", higher orders shared out among them" if spread else "")]
-    said += ["diagonal: single players"]
+    said += ["diagonal: single players"] if (interactions.orders == 1).any() else []
     said += ["kinds are added"] if len(np.unique(interactions.kinds)) > 1 else []
-    return finish(figure, title, "; ".join(filter(None, [*said, note])))
+    return finish(figure, title, joined(*said, caution_of(interactions), note))
 
 
 def _name_players(ax: Axes, players: tuple[str, ...], room: float) -> None:
@@ -180,7 +194,7 @@ def by_order_plot(
         ax.set_xlim(-0.6, max(len(orders), 1) - 0.4)
         ax.set_xticks(range(len(orders)), [str(o) for o in orders])
         ax.set_xlabel("order (players that act together)")
-        ax.set_ylabel(f"sum, {unit_of(interactions)}", parse_math=False)
+        ax.set_ylabel(sum_label(interactions), parse_math=False)
         ax.tick_params(length=0)
         ax.grid(axis="y", color=FAINT, lw=0.6)
         ax.set_axisbelow(True)
@@ -192,8 +206,9 @@ def by_order_plot(
         numbered = len(orders) * len(marks) <= (10 if len(parts) > 1 else 16)
         for (kind, order), pair in totals.items():
             at = orders.index(order) + (list(marks).index(kind) - (len(marks) - 1) / 2) * slot
-            for value, colour in zip(pair, (POSITIVE, NEGATIVE), strict=True):
-                ax.bar(at, value, slot * 0.92, color=colour, hatch=marks[kind], edgecolor="white", lw=0)
+            for value in pair:
+                colour, mark = sign_colour(value), marks[kind]
+                ax.bar(at, value, slot * 0.92, color=colour, hatch=mark, edgecolor="white", lw=0)
                 if numbered and value:
                     ax.annotate(
                         format_score(value, decimals),
@@ -205,11 +220,11 @@ def by_order_plot(
                         fontsize=7,
                         color=INK,
                     )
-    handles = [Patch(facecolor=POSITIVE, label="positive"), Patch(facecolor=NEGATIVE, label="negative")]
+    handles = sign_patches(interactions)
     handles += [
         Patch(facecolor=NEUTRAL, edgecolor="white", lw=0, hatch=mark, label=shorten(kind))
         for kind, mark in marks.items()
     ]
     if marks:
         legend(figure, handles)
-    return finish(figure, title, note)
+    return finish(figure, title, joined(caution_of(interactions), note))

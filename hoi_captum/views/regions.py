@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from hoi_captum.core.example import ImageLayout, Layout
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.errors import InputError
-from hoi_captum.views.labels import shorten
-from hoi_captum.views.outlines import centres, outlines
+from hoi_captum.views.labels import joined, shorten
+from hoi_captum.views.outlines import centres, hull, outlines
 from hoi_captum.views.palette import INK, sign_colour
 from hoi_captum.views.panels import (
     draw_empty,
@@ -22,10 +22,11 @@ from hoi_captum.views.panels import (
     line_styles,
     pairs_and_groups,
     panels,
-    sign_handles,
     title_axes,
+    what_is_drawn,
     write_terms,
 )
+from hoi_captum.views.wording import sign_handles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,8 +92,8 @@ def region_plot(
                 _draw_pair(ax, a, b, term.score, abs(term.score) / scale, styles[term.kind], bend)
         write_terms(ax, panel.interactions.top(_LISTED), width=18)
     if len(interactions):
-        legend(figure, [*sign_handles(), *kind_handles(interactions)])
-    return finish(figure, title, note)
+        legend(figure, [*sign_handles(interactions), *kind_handles(interactions)])
+    return finish(figure, title, joined(what_is_drawn(interactions, pairs, larger), note))
 
 
 def _bends(pairs: Interactions) -> list[tuple[float, Any]]:
@@ -208,23 +209,3 @@ def _draw_group(
         )
     )
     ax.plot(*zip(*points, strict=True), "s", ms=7, color=colour, mec="white", ls="none", zorder=5)
-
-
-def hull(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The convex hull of points, anticlockwise in the picture; of points on a line, its two ends."""
-    ordered = sorted(set(points))
-    if len(ordered) < 3:
-        return ordered
-
-    def half(chain: list[tuple[float, float]]) -> list[tuple[float, float]]:
-        out: list[tuple[float, float]] = []
-        for p in chain:
-            while len(out) > 1:
-                (ax, ay), (bx, by) = out[-2:]
-                if (bx - ax) * (p[1] - ay) - (by - ay) * (p[0] - ax) > 0:
-                    break
-                out.pop()
-            out.append(p)
-        return out[:-1]
-
-    return half(ordered) + half(ordered[::-1])

@@ -15,9 +15,10 @@ from hoi_captum.core.options import check_count
 from hoi_captum.measures.identity import scopes_of
 from hoi_captum.measures.salience import salient
 from hoi_captum.views.labels import decimals_for, format_score, join_names, largest, scope_titles, shorten
-from hoi_captum.views.palette import FAINT, INK, NEGATIVE, NEUTRAL, POSITIVE, sign_colour
+from hoi_captum.views.palette import FAINT, INK, NEUTRAL, sign_colour
 from hoi_captum.views.panels import MAX_PANELS, draw_empty, finish, grid, hatches, legend
 from hoi_captum.views.pivoted import pivot
+from hoi_captum.views.wording import sign_patches
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -143,10 +144,7 @@ def shared_plot(
         if not column.terms:
             draw_empty(ax, "none" if len(interactions) else "no interactions")
         _draw(ax, column, interactions.players, marks, largest(scores), lettered=i == 0)
-    handles = [
-        Patch(facecolor=POSITIVE, label="raises the value"),
-        Patch(facecolor=NEGATIVE, label="lowers the value"),
-    ]
+    handles = sign_patches(interactions)
     handles += [
         Patch(facecolor=NEUTRAL, edgecolor="white", lw=0, hatch=mark, label=shorten(kind))
         for kind, mark in marks.items()

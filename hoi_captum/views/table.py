@@ -8,9 +8,10 @@ import numpy as np
 
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.errors import InputError
-from hoi_captum.views.labels import decimals_for, format_score, join_names, largest, scope_titles, unit_of
+from hoi_captum.views.labels import decimals_for, format_score, join_names, largest, scope_titles
 from hoi_captum.views.panels import only_scope
 from hoi_captum.views.pivoted import PivotedTerms, pivot
+from hoi_captum.views.wording import unit_of, wording_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -62,7 +63,7 @@ def interaction_table(
 
     caption = f"{len(shown)} of {len(terms)} sets of players" if len(terms) else "no interactions"
     unit = unit_of(interactions)
-    caption += "" if unit == "score" else f"; scores in {unit}"
+    caption += "" if unit == "score" else f"; {wording_of(interactions).quantities} in {unit}"
     table = Table(box=SIMPLE_HEAD, caption=Text(caption, style="dim"), caption_justify="left")
     table.add_column("#", justify="right", style="dim", no_wrap=True)
     table.add_column("players", overflow="fold", min_width=16)

@@ -258,6 +258,69 @@ def test_charts_say_the_sums(review):
     )
 
 
+def kind_page(kind: str, scores, cls=Interactions, **more) -> Page:
+    """The page of pairs (0, 1), (0, 2), ... of one kind, in logits."""
+    terms = [Term((0, i), kind, None, score) for i, score in enumerate(scores, start=1)]
+    source = Provenance("m", details={"unit": "logit"})
+    table = cls.from_terms("abcd"[: len(scores) + 1], terms, provenance=source, **more)
+    return Page(views.render_page(table))
+
+
+def test_cross_derivatives_are_no_shares_of_the_value():
+    page = kind_page("taylor", (2.0, -0.5))
+    for said in (
+        "How much each player interacts",
+        "The sum of the absolute cross derivatives of all pairs with the player. Numbers in logit.",
+        "Scores are cross derivatives, in logit; signs are those of derivatives, not of synergy",
+        "Sums of the positive cross derivatives (up) and of the negative cross derivatives (down)",
+        "Pairs; the diagonal is empty.",
+    ):
+        assert said in page.said
+    shown = [a["title"] for a in page.having("data-p") if "title" in a]
+    assert shown == ["a: 2.50", "b: 2.00", "c: 0.50"]
+    assert "Value with nobody present" not in page.said
+    assert "Each player’s share" not in page.said
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"), [("cam", "interaction strengths"), ("corex", "total correlations")]
+)
+def test_scores_without_a_sign_have_no_plus_and_no_minus(kind, what):
+    page = kind_page(kind, (2.0, 0.5))
+    swatches = [a["class"] for _, a in page.elements if "swatch" in (a.get("class") or "")]
+    assert swatches == ["swatch pos"]
+    assert f"The sum of the {what} of all pairs" in page.said
+    assert not re.search(r"[+−]\d", page.said.split("How much each order weighs")[0])
+    assert f"Sums of the {what}, by number of players" in page.said
+    assert ("logit squared" in page.said) == (kind == "cam")
+
+
+def test_memberships_keep_their_shares():
+    terms = [Term((0, 1), "corex", None, 3.0, weights=(1.0, 2.0))]
+    page = Page(views.render_page(Interactions.from_terms("ab", terms, provenance=Provenance("m"))))
+    assert "Every interaction is split among its players by their memberships." in page.said
+    assert [a["title"] for a in page.having("data-p") if "title" in a] == ["a: 1.00", "b: 2.00"]
+
+
+def test_kinds_of_plugins_are_told_neutrally():
+    page = kind_page("of-a-plugin", (2.0, -0.5))
+    assert "Every interaction is split evenly among its players. Numbers in logit." in page.said
+    assert "positive score negative score" in page.said
+    assert "Value with nobody present" in page.said
+
+
+def test_the_page_tells_who_acts_in_synergy():
+    class Knowing(Interactions):
+        def synergy(self, term: Term) -> float:
+            return 0.75 if term.members == (0, 1) else np.nan
+
+    page = kind_page("taylor", (-2.0, -0.5), Knowing)
+    assert "a · b taylor synergy (+0.75) 2 −2.000" in page.said
+    assert "a · c taylor 2 −0.500" in page.said
+    assert "Synergy: each does more with the others than without them (by occlusion)." in page.said
+    assert "Synergy" not in kind_page("taylor", (-2.0, -0.5)).said
+
+
 def test_how_it_was_computed(review):
     page = Page(views.render_page(*review))
     for said in (

@@ -122,7 +122,7 @@ def test_regions_draw_the_image_and_list_the_strongest_terms(digit):
 
 
 @pytest.mark.parametrize(
-    ("fixture", "expected"), [("review", "arcs"), ("digit", "regions"), ("row", "network")]
+    ("fixture", "expected"), [("review", "arcs"), ("digit", "pair-boxes"), ("row", "matrix")]
 )
 def test_the_default_plot_suits_the_layout(request, fixture, expected):
     table, layout = request.getfixturevalue(fixture)
@@ -132,6 +132,16 @@ def test_the_default_plot_suits_the_layout(request, fixture, expected):
     assert png(views.default_plot(table, None))
 
 
+def test_where_few_sets_have_a_score_the_default_plot_shows_them_together(digit, row):
+    """Regions and a network; a matrix has nothing to show of triples."""
+    sparse = [Term((0, 1), "and", None, 1.0), Term((2, 3), "or", None, -1.0)]
+    table = Interactions.from_terms(digit[0].players, sparse, provenance=Provenance("m"))
+    assert texts(views.default_plot(table, digit[1])) == texts(views.region_plot(table, digit[1]))
+    assert texts(views.default_plot(table)) == texts(views.network_plot(table))
+    triples = row[0].where(order=3)
+    assert texts(views.default_plot(triples, row[1])) == texts(views.network_plot(triples))
+
+
 @pytest.mark.parametrize("name", sorted(views.VIEWS))
 def test_every_view_says_when_there_is_nothing(name, nothing, digit):
     figure = views.VIEWS[name](nothing, digit[1])
@@ -139,7 +149,7 @@ def test_every_view_says_when_there_is_nothing(name, nothing, digit):
     assert png(figure)
 
 
-@pytest.mark.parametrize("name", sorted(set(views.VIEWS) - {"regions"}))
+@pytest.mark.parametrize("name", sorted(set(views.VIEWS) - {"pair-boxes", "regions"}))
 def test_names_are_drawn_literally(name, hostile):
     figure = views.VIEWS[name](*hostile, title="$\\frac$")
     assert png(figure)  # matplotlib would raise on the broken mathematics
