@@ -1,8 +1,7 @@
 """Small trained models that come with the package, to try methods on without a download.
 
-``names()`` lists them, ``load(name)`` gives a model with its tokenizer or transforms, ``samples(name)``
-held-out inputs with their labels and ``card(name)`` what is known about it. ``hoi_captum.zoo.train`` remakes
-them.
+``names()`` lists them, ``load(name)`` gives a model with what makes its inputs, ``samples(name)`` held-out
+inputs with their labels and ``card(name)`` what is known about it. ``hoi_captum.zoo.train`` remakes them.
 """
 
 from __future__ import annotations
@@ -23,7 +22,11 @@ _WEIGHTS = Path(__file__).parent / "weights"
 
 
 class ZooModel(NamedTuple):
-    """A model in eval mode, and what turns a text (a tokenizer) or an image (transforms) into its input."""
+    """A model in eval mode, and what makes its input.
+
+    The processor is a tokenizer for texts, transforms for images; that of the relation network turns a scene
+    and a question into its two inputs (:class:`hoi_captum.zoo.relations.RelationProcessor`).
+    """
 
     model: Any
     processor: Any
@@ -48,7 +51,7 @@ def path(name: str) -> Path:
 
 
 def load(name: str) -> ZooModel:
-    """A fresh copy of a model, on the CPU in float32 and eval mode, with its tokenizer or transforms.
+    """A fresh copy of a model, on the CPU in float32 and eval mode, with its processor.
 
     ``name`` is one of :func:`names`, with or without ``zoo:`` in front.
     """
@@ -58,7 +61,7 @@ def load(name: str) -> ZooModel:
 
 
 def card(name: str) -> str:
-    """The model card: data, held-out accuracy, what to mask with, how it was made and its limits."""
+    """The model card: data, held-out accuracy, how it was made, its limits, often what to mask with."""
     from hoi_captum.zoo.cards import CARD_FILE
 
     return (path(name) / CARD_FILE).read_text("utf-8")
@@ -72,7 +75,9 @@ def prompt(name: str) -> str | None:
 def samples(name: str, n: int | None = None) -> list[tuple[Any, str]]:
     """The first ``n`` (by default all) held-out inputs, each with its true label.
 
-    Sentences for the text models, PIL images for the digit models; no model of the zoo was trained on them.
+    Sentences for the text models, PIL images for the digit models, for the relation network pairs of a
+    :class:`~hoi_captum.zoo.scenes.Scene` and a :class:`~hoi_captum.zoo.questions.Question`. No model of the
+    zoo was trained on them.
     """
     if n is not None and n < 0:
         raise OptionError(f"expected n to be None or a number of samples, got {n}")

@@ -210,10 +210,12 @@ Santoro et al., "A simple neural network module for relational reasoning" (NeurI
 32x32 pixels, grey ground, one object of each of four colours, a square 7 pixels wide or a circle of radius
 3.3, at uniform places at least 8 pixels apart in x or y; no object has two others at the same distance.
 
-Every question of the training has a scene of its own, so that nothing can be learned by heart. For the first
+Every step of the training has scenes of its own, so that nothing can be learned by heart. For the first
 {simple_share:.0%} of the steps only questions about single objects are asked; the colour of the closest
-and furthest object is asked besides the shape, because no majority helps there; and a second loss,
-fading to nothing, has each cell tell which object's centre it holds."""
+and furthest object is asked besides the shape, because no majority helps there. Two more losses, fading to
+nothing, have each cell tell which object's centre it holds, and the sum over pairs how far each object is
+from the one asked about; without the latter it takes three times as many questions until distances are
+compared at all. Their readers are not part of the model."""
 
 _DIGIT_LIMITS = "Centred white digits on black only. For studying explanations, not for use."
 

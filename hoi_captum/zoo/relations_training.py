@@ -36,7 +36,7 @@ class Recipe:
     entity_hidden: int = 128
     entity_size: int = 32
     hidden: int = 64
-    steps: int = 8_000
+    steps: int = 5_000
     scenes: int = 64  # in a step
     questions: int = 2  # about each of them
     learning_rate: float = 2e-3
