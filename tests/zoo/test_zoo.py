@@ -20,7 +20,9 @@ MIB = 2**20
 TEXT = ["sentiment-bert-a", "sentiment-bert-b", "sentiment-llama-a", "sentiment-llama-b"]
 LLAMAS = TEXT[2:]
 DIGITS = ["digits-resnet", "digits-vgg"]
-LARGEST = {"bert": 2 * MIB, "llama": 2.2 * MIB, "resnet": 100 * 1024, "vgg": 100 * 1024}
+RELATIONS = ["sort-of-clevr"]  # more of it in test_relations.py
+ALL = TEXT + DIGITS + RELATIONS
+LARGEST = {"bert": 2 * MIB, "llama": 2.2 * MIB} | dict.fromkeys(("resnet", "vgg", "relations"), 100 * 1024)
 
 load = cache(zoo.load)
 
@@ -71,7 +73,7 @@ def measured(name: str) -> tuple[float, float]:
 
 
 def test_names() -> None:
-    assert zoo.names() == sorted(TEXT + DIGITS)
+    assert zoo.names() == sorted(ALL)
 
 
 def test_import_is_light() -> None:
@@ -100,7 +102,7 @@ def test_wholly_masked_input_is_neutral(name: str) -> None:
     assert neutrality <= 0.15
 
 
-@pytest.mark.parametrize("name", TEXT + DIGITS)
+@pytest.mark.parametrize("name", ALL)
 def test_loaded_models_are_float32_on_the_cpu_and_in_eval_mode(name: str) -> None:
     model, _ = load(name)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
@@ -108,7 +110,7 @@ def test_loaded_models_are_float32_on_the_cpu_and_in_eval_mode(name: str) -> Non
     assert not any(module.training for module in model.modules())
 
 
-@pytest.mark.parametrize("name", ["sentiment-bert-b", "sentiment-llama-b", "digits-vgg"])
+@pytest.mark.parametrize("name", ["sentiment-bert-b", "sentiment-llama-b", "digits-vgg", *RELATIONS])
 def test_load_leaves_random_states_and_output_alone(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     from transformers.utils import logging
 
@@ -122,7 +124,7 @@ def test_load_leaves_random_states_and_output_alone(name: str, capfd: pytest.Cap
     assert model is not load(name).model
 
 
-@pytest.mark.parametrize("name", TEXT + DIGITS)
+@pytest.mark.parametrize("name", ALL)
 def test_sizes(name: str) -> None:
     record = cards.read(zoo.path(name))
     size = (zoo.path(name) / "model.safetensors").stat().st_size
@@ -241,9 +243,10 @@ def test_digit_models_are_torchvisions(name: str, family: str) -> None:
         transforms("seven")
 
 
-@pytest.mark.parametrize("name", TEXT + DIGITS)
+@pytest.mark.parametrize("name", ALL)
 def test_cards_say_what_has_to_be_known(name: str) -> None:
     text = zoo.card(name)
-    for part in ("Limits", "Licence", "BSD-3-Clause", "standard error", "baseline to mask with", "held-out"):
+    for part in ("Limits", "Licence", "BSD-3-Clause", "standard error", "held-out"):
         assert part in text
+    assert ("without looking at distances" if name in RELATIONS else "baseline to mask with") in text
     assert f"python -m hoi_captum.zoo.train {name} --seed 0" in text
