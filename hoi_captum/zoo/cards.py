@@ -170,8 +170,9 @@ A relation network for a small Sort-of-CLEVR: it answers a question about a pict
 looking at all ordered pairs of its 4x4 cells. `forward(images, questions)`: images `(batch, 3, 32, 32)` in
 [0, 1], question vectors `(batch, 12)`. `model.cells` is the map before the question enters, `(batch, 24, 4,
 4)`; `model.entities` the sixteen cells with the question and before any pair is formed, `(batch, 16, 32)`,
-position `p` in row `p // 4` and column `p % 4`. Cells see 15x15 pixels, in steps of 8. Everything is
-smooth (GELU), so that derivatives of any order exist.""",
+position `p` in row `p // 4` and column `p % 4`. Cell `r` of a row or column sees 15 pixels, 8r - 7 to 8r + 7
+(steps of 8), and was taught to answer for the objects whose centre is in 8r to 8r + 7. Everything is smooth
+(GELU), so that derivatives of any order exist.""",
 }
 
 _USES = {

@@ -61,7 +61,7 @@ class Question:
         return encode(self.text)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Questions:
     """A question for each of many scenes, as tensors.
 

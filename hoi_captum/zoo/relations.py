@@ -20,8 +20,8 @@ from hoi_captum.zoo.questions import Question, encode
 from hoi_captum.zoo.scenes import SIDE, Scene
 
 GRID = 4  # cells in a row and in a column
-STRIDE = SIDE // GRID  # pixels between the centres of two cells
-FIELD = 15  # pixels across that a cell sees
+STRIDE = SIDE // GRID  # pixels from one cell to the next
+FIELD = 15  # pixels across that a cell sees: cell r those from 8r - 7 to 8r + 7
 
 
 class Convolutions(nn.Sequential):

@@ -65,7 +65,7 @@ class Scene:
         return tuple(Scenes.of([self]).by_distance()[0, asked].tolist())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scenes:
     """Many scenes as tensors.
 
