@@ -47,9 +47,11 @@ def margin(logits: Tensor) -> Tensor:
     """Each class's score less the largest of the others; a single column is its own margin."""
     if logits.shape[-1] == 1:
         return logits
-    largest, index = logits.max(-1, keepdim=True)
-    others = logits.scatter(-1, index, -torch.inf).max(-1, keepdim=True).values
-    return logits - largest.expand_as(logits).scatter(-1, index, others)
+    # gathered, which is no step that bends: which class is the runner-up is taken as given
+    index = logits.argmax(-1, keepdim=True)
+    second = logits.scatter(-1, index, -torch.inf).argmax(-1, keepdim=True)
+    largest = logits.gather(-1, index).expand_as(logits)
+    return logits - largest.scatter(-1, index, logits.gather(-1, second))
 
 
 def columnwise(output: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

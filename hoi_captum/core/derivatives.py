@@ -31,12 +31,19 @@ _PIECEWISE = (
     "RreluWith",
     "Hardtanh",
     "Threshold",
-    "MaxPool",
+    "Hardsigmoid",
+    "Hardshrink",
+    "Softshrink",
+    "Abs",
     "AdaptiveMaxPool",
     "FractionalMaxPool",
-    "Maximum",
+    "Max",  # pools, of two tensors, along axes
     "Amax",
+    "Min",
+    "Amin",
 )
+# the code of every function that has this mark
+_ONCE = torch.autograd.function.once_differentiable(lambda _: None).__code__  # type: ignore[attr-defined]
 _TOGETHER = 16  # cotangents in one batched pass: memory grows with them
 _TRIED = 2  # of them in the pass that is timed
 
@@ -90,6 +97,7 @@ def hessian(
     with _differentiable():
         variables = _leaves(gates, wrt, at, rows)
         value = _value(gates, variables, rows)
+        _check_twice(value, variables[wrt[0]])
         first = _derivative(value.sum(), variables[wrt[0]], create_graph=True)
         units = torch.arange(first.shape[1]).expand(len(first), -1)
         reverse = _Reverse(strategy, on_row)
@@ -125,6 +133,7 @@ def grow(
     with _differentiable():
         variables = _leaves(gates, (wrt,), at, rows)
         value = _value(gates, variables, rows)
+        _check_twice(value, variables[wrt])
         first = _derivative(value.sum(), variables[wrt], create_graph=True)
         reverse = _Reverse(strategy, on_set)
         for index, heads in _by_prefix(sets):
@@ -146,16 +155,48 @@ def piecewise_linear_steps(gates: Gates) -> bool:
     with _differentiable():
         variables = _leaves(gates, ("scale",), None)
         value = _value(gates, variables)
-    found, stack = False, [value.grad_fn]
-    seen: set[Any] = set()
-    while stack and not found:
+    return any(map(_is_piecewise, _steps(value, variables["scale"])))
+
+
+def _steps(value: Tensor, leaf: Tensor) -> set[Any]:
+    """The nodes of the autograd graph that lead from a leaf to a value.
+
+    Parameters and inputs with gradients have steps in the graph, too, that no gate leads to.
+    """
+    users: dict[Any, list[Any]] = {}  # of what each node gives
+    stack, found = [value.grad_fn], set()
+    while stack:
         node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        found = type(node).__name__.startswith(_PIECEWISE)
-        stack.extend(parent for parent, _ in node.next_functions)
+        for parent, _ in () if node is None else node.next_functions:
+            if parent not in users:
+                stack.append(parent)
+            users.setdefault(parent, []).append(node)
+    stack = [node for node in users if getattr(node, "variable", None) is leaf]
+    while stack:
+        node = stack.pop()
+        if node not in found:
+            found.add(node)
+            stack.extend(users.get(node, ()))
     return found
+
+
+def _is_piecewise(node: Any) -> bool:
+    name = type(node).__name__
+    # a clamp at 0 is a ReLU; other bounds guard a division or a logarithm
+    is_relu = name.startswith("Clamp") and getattr(node, "_saved_min", None) == 0
+    return is_relu or name.startswith(_PIECEWISE)
+
+
+def _check_twice(value: Tensor, leaf: Tensor) -> None:
+    """Refuse steps whose second derivative torch would take for zero, without a word.
+
+    Raises:
+        InputError: a custom function that is marked as differentiable once.
+    """
+    for node in _steps(value, leaf):
+        forward = getattr(node, "_forward_cls", None)
+        if getattr(getattr(forward, "backward", None), "__code__", None) is _ONCE:
+            raise InputError(_no_second_derivative(f"{forward.__name__} is marked @once_differentiable"))
 
 
 class _Reverse:
@@ -239,7 +280,7 @@ def _leaves(
     if "scale" in names or at is not None:
         scale = torch.ones(count, gates.n_units, **options)
         if at is not None:
-            scale = scale * torch.as_tensor(at).to(scale)
+            scale = scale * torch.as_tensor(at, dtype=torch.float64).to(scale)
         found["scale"] = scale
     if "shift" in names:
         found["shift"] = torch.zeros(count, gates.n_units, **options)
@@ -331,17 +372,23 @@ def _differentiable() -> Iterator[None]:
         raise InputError(message) from error
 
 
+_OTHER_MODES = "use a mode without second derivatives: 'grad_diff', 'stein' or 'occlusion'"
+
+
 def _explained(text: str) -> str | None:
     """What to say of an error of autograd; None where it is none."""
-    ways_out = "or use a mode without second derivatives: 'grad_diff', 'stein' or 'occlusion'"
     if "modified by an inplace operation" in text:
         return (
             "a value that the derivatives need was changed in place; build the model with inplace=False "
-            f"(nn.ReLU(inplace=True) and x += ... do that), {ways_out}"
+            f"(nn.ReLU(inplace=True) and x += ... do that), or {_OTHER_MODES}"
         )
-    if ("not implemented" in text and "derivative" in text) or "once_differentiable" in text:
-        return (
-            f"the model has a step without second derivatives ({text.splitlines()[0]}); load attention with "
-            f"attn_implementation='eager' where it is one of a package of its own, {ways_out}"
-        )
+    if "not implemented" in text and "derivative" in text:
+        return _no_second_derivative(text.splitlines()[0])
     return None
+
+
+def _no_second_derivative(why: str) -> str:
+    return (
+        f"the model has a step without second derivatives ({why}); load attention with "
+        f"attn_implementation='eager' where it is one of a package of its own, or {_OTHER_MODES}"
+    )
