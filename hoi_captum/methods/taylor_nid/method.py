@@ -136,6 +136,7 @@ class TaylorNID(GradientAttribution):
 
     @property
     def multiplies_by_inputs(self) -> bool:
+        """Whether derivatives are by gates, with the factors x - b."""
         return self.settings.multiply_by_inputs
 
     def has_convergence_delta(self) -> bool:
