@@ -194,17 +194,17 @@ def train_bert(seed: int = 0) -> BertScores:
     return scores
 
 
-def train_llama(seed: int = 0) -> LlamaScores:
-    """Two layers of LLaMA that answer with the token NO or YES, of random start."""
+def train_llama(seed: int = 0, *, width: int = 64, layers: int = 2) -> LlamaScores:
+    """A LLaMA that answers with the token NO or YES, of random start."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         config = LlamaConfig(
             vocab_size=VOCABULARY,
-            hidden_size=64,
-            num_hidden_layers=2,
+            hidden_size=width,
+            num_hidden_layers=layers,
             num_attention_heads=4,
             num_key_value_heads=4,
-            intermediate_size=128,
+            intermediate_size=2 * width,
             max_position_embeddings=32,
         )
         scores = LlamaScores(LlamaForCausalLM(config))
