@@ -74,8 +74,7 @@ def network_plot(
     singles = max(largest(p.interactions.where(order=1).scores) for p in parts) or 1.0
     width = 5.0 if len(parts) > 1 else 7.0
     note = joined(what_is_drawn(interactions, pairs, larger), note)
-    # the list below the players is no part of the axes: a note needs room of its own
-    figure, axes = grid(len(parts), 2, width, width * 0.54 + (2.2 if note else 1.9))
+    figure, axes = grid(len(parts), 2, width, width * 0.54 + (2.1 if note else 1.9))
     styles = line_styles(interactions)
     for panel, two, more, ax in zip(parts, pairs, larger, axes, strict=True):
         title_axes(ax, panel, width=40)
@@ -95,7 +94,7 @@ def _draw_players(ax: Axes, panel: Panel, places: dict[int, tuple[float, float]]
     own = np.zeros(len(panel.interactions.players))
     for term in panel.interactions.where(order=1):
         own[term.members[0]] += term.score
-    ax.set_aspect("equal")
+    ax.set_aspect("equal", anchor="N")  # room for the list, which is no part of the axes
     # names stand left and right of the circle, so that is where the room is
     ax.set_xlim(-2.25, 2.25)
     ax.set_ylim(-1.22, 1.22)

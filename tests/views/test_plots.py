@@ -171,6 +171,16 @@ def test_many_scopes_are_cut_and_the_figure_says_so():
     assert "the 6 strongest of 9 scopes" in texts(figure)
 
 
+@pytest.mark.parametrize("plot", ["network", "regions"])
+def test_the_list_below_touches_neither_note_nor_legend(digit, plot):
+    figure = views.VIEWS[plot](*digit, title="A title")
+    FigureCanvasAgg(figure).draw()
+    ax, below = figure.axes[0], figure.legends[0].get_window_extent()
+    listed = [t.get_window_extent() for t in ax.texts if "  taylor  " in t.get_text()]
+    assert len(listed) == 6
+    assert min(box.y0 for box in listed) > below.y1
+
+
 def test_forty_players_and_more_get_numbers_for_names():
     terms = [Term((i, i + 1), "k", None, 1.0) for i in range(59)]
     table = Interactions.from_terms([f"p{i}" for i in range(60)], terms, provenance=Provenance("m"))
