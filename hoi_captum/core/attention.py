@@ -18,7 +18,8 @@ from torch.overrides import TorchFunctionMode
 
 from hoi_captum.core.arguments import Arguments
 
-_SOFTMAXES = (functional.softmax, torch.softmax, Tensor.softmax)
+_SOFTMAXES = (functional.softmax, torch.softmax, torch.special.softmax, Tensor.softmax)
+_INVISIBLE = -1e3  # a score that is so far below another has the weight 0, in any dtype
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def probe_attention(arguments: Arguments) -> AttentionProbe | None:
     rows = torch.arange(arguments.n_examples)
     watch = _Watch(len(rows), x.shape[1])
     with torch.no_grad(), watch:
-        arguments.output(arguments.inputs, rows)
+        arguments.output(tuple(x.clone() for x in arguments.inputs), rows)
     return AttentionProbe(x.shape[1], watch.calls, watch.causal) if watch.calls else None
 
 
@@ -67,7 +68,7 @@ class _Attention(TorchFunctionMode):
         if func is functional.scaled_dot_product_attention:
             return self._fused(func, *args, **kwargs)
         if func in _SOFTMAXES:
-            return self._weights(func, *args, **kwargs)
+            return self._weights(func, args, kwargs)
         return func(*args, **kwargs)
 
     def _fused(
@@ -88,14 +89,15 @@ class _Attention(TorchFunctionMode):
         mask, value = self._change(mask, value)
         return func(query, key, value, mask, dropout_p, False, **others)
 
-    def _weights(
-        self, func: Callable[..., Tensor], scores: Tensor, dim: int | None = None, **others: Any
-    ) -> Tensor:
-        last = dim is not None and scores.dim() == 4 and dim in (-1, 3)
+    def _weights(self, func: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        named = dict(kwargs)
+        scores, *others = (named.pop("input"), *args) if "input" in named else args
+        dim = others[0] if others else named.get("dim")
+        last = scores.dim() == 4 and dim in (-1, 3)
         if not last or not self._is_ours(scores.shape[0], scores.shape[2], scores.shape[3]):
-            return func(scores, dim, **others)
+            return func(*args, **kwargs)
         self.calls += 1
-        return self._reweighted(func, scores, dim, others)
+        return self._reweighted(scores, lambda changed: func(changed, *others, **named))
 
     def _is_ours(self, rows: int, queries: int, keys: int) -> bool:
         return rows == self._rows and queries == keys == self._positions
@@ -103,9 +105,7 @@ class _Attention(TorchFunctionMode):
     def _change(self, mask: Tensor | None, value: Tensor) -> tuple[Tensor | None, Tensor]:
         raise NotImplementedError
 
-    def _reweighted(
-        self, func: Callable[..., Tensor], scores: Tensor, dim: int | None, others: dict[str, Any]
-    ) -> Tensor:
+    def _reweighted(self, scores: Tensor, softmax: Callable[[Tensor], Tensor]) -> Tensor:
         raise NotImplementedError
 
 
@@ -119,19 +119,19 @@ class _Watch(_Attention):
         if mask is None:
             self.causal = False
             return
-        # masks are minus infinity, or a dtype's smallest number added to scores
-        hidden = mask[..., above.to(mask.device)] < torch.finfo(mask.dtype).min / 2
-        self.causal = self.causal and bool(hidden.all())
+        # rows of padding see nothing: all of theirs are a dtype's smallest number
+        nothing = mask < torch.finfo(mask.dtype).min / 2
+        hidden = nothing | (mask - mask.amax(-1, keepdim=True) < _INVISIBLE)
+        hidden = hidden.expand(torch.broadcast_shapes(hidden.shape, above.shape))
+        self.causal = self.causal and bool(hidden[..., above.to(mask.device)].all())
 
     def _change(self, mask: Tensor | None, value: Tensor) -> tuple[Tensor | None, Tensor]:
         self._see(mask)
         return mask, value
 
-    def _reweighted(
-        self, func: Callable[..., Tensor], scores: Tensor, dim: int | None, others: dict[str, Any]
-    ) -> Tensor:
+    def _reweighted(self, scores: Tensor, softmax: Callable[[Tensor], Tensor]) -> Tensor:
         self._see(scores)
-        return func(scores, dim, **others)
+        return softmax(scores)
 
 
 class GatedAttention(_Attention):
@@ -158,12 +158,10 @@ class GatedAttention(_Attention):
         bias = self._bias.to(value.dtype)
         return bias if mask is None else mask + bias, value
 
-    def _reweighted(
-        self, func: Callable[..., Tensor], scores: Tensor, dim: int | None, others: dict[str, Any]
-    ) -> Tensor:
+    def _reweighted(self, scores: Tensor, softmax: Callable[[Tensor], Tensor]) -> Tensor:
         if self._bias is not None:
-            return func(scores + self._bias.to(scores.dtype), dim, **others)
-        weights = func(scores, dim, **others)
+            return softmax(scores + self._bias.to(scores.dtype))
+        weights = softmax(scores)
         # attended values times a gate are weights times a gate
         return weights * self._gates[:, None, None, :].to(weights.dtype) if self.calls == 1 else weights
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from hoi_captum.core.arguments import Arguments, rows_of
+from hoi_captum.core.arguments import Arguments
 from hoi_captum.core.attention import AttentionProbe, GatedAttention, probe_attention
 from hoi_captum.core.coalitions import Players
-from hoi_captum.core.gates import Gates
+from hoi_captum.core.gates import Gates, copies_of
 from hoi_captum.errors import InputError, PlayerError
 
 
@@ -60,7 +60,7 @@ class AttentionGates(Gates):
             raise InputError(
                 "attention has no shift: expected variant='taylor' with attention or value gates"
             )
-        inputs = tuple(rows_of(x, rows).expand(len(rows), *x.shape[1:]) for x in self.arguments.inputs)
+        inputs = copies_of(self.arguments.inputs, rows)
         if scale is None:
             return self.arguments.run(inputs, rows)
         on_positions = self._positions.on_cells(scale, 0, rows, background=1).expand(len(rows), -1)

@@ -43,7 +43,7 @@ _PIECEWISE = (
     "Amin",
 )
 # the code of every function that has this mark
-_ONCE = torch.autograd.function.once_differentiable(lambda _: None).__code__  # type: ignore[attr-defined]
+_ONCE = torch.autograd.function.once_differentiable(lambda _: None).__code__
 _TOGETHER = 16  # cotangents in one batched pass: memory grows with them
 _TRIED = 2  # of them in the pass that is timed
 
@@ -194,9 +194,9 @@ def _check_twice(value: Tensor, leaf: Tensor) -> None:
         InputError: a custom function that is marked as differentiable once.
     """
     for node in _steps(value, leaf):
-        forward = getattr(node, "_forward_cls", None)
-        if getattr(getattr(forward, "backward", None), "__code__", None) is _ONCE:
-            raise InputError(_no_second_derivative(f"{forward.__name__} is marked @once_differentiable"))
+        function: Any = getattr(node, "_forward_cls", None)
+        if getattr(getattr(function, "backward", None), "__code__", None) is _ONCE:
+            raise InputError(_no_second_derivative(f"{function.__name__} is marked @once_differentiable"))
 
 
 class _Reverse:

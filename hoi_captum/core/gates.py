@@ -222,7 +222,7 @@ class LayerGates(Gates):
         reading = read_layer(
             lambda *x: arguments.output(x, rows),
             layer,
-            arguments.inputs,
+            copies_of(arguments.inputs, rows),
             at_input=at_input,
             device_ids=device_ids,
         )
@@ -256,9 +256,7 @@ class LayerGates(Gates):
         def switch(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             return self._gated(tensors, rows, scale, shift, channels)
 
-        inputs = tuple(
-            rows_of(x, rows).expand(len(rows), *x.shape[1:]).contiguous() for x in self.arguments.inputs
-        )
+        inputs = copies_of(self.arguments.inputs, rows)
         with tapped(self._layer, switch, at_input=self._at_input, call=self._call):
             return self.arguments.run(inputs, rows)
 
@@ -276,6 +274,11 @@ class LayerGates(Gates):
             else:
                 cells.append(x.select(axis, 0) if x.dim() == 3 else x.narrow(axis, 0, 1))
         return tuple(cells)
+
+
+def copies_of(tensors: tuple[Tensor, ...], rows: Tensor) -> tuple[Tensor, ...]:
+    """The examples at ``rows``, (m, ...), which a model may write into."""
+    return tuple(rows_of(x, rows).expand(len(rows), *x.shape[1:]).clone() for x in tensors)
 
 
 def _at_layer(masks: tuple[Tensor, ...], tensors: tuple[Tensor, ...], name: str) -> tuple[Tensor, ...]:
