@@ -45,7 +45,7 @@ _PIECEWISE = (
 # the code of every function that has this mark
 _ONCE = torch.autograd.function.once_differentiable(lambda _: None).__code__
 _TOGETHER = 16  # cotangents in one batched pass: memory grows with them
-_TRIED = 2  # of them in the pass that is timed
+_TRIED = 4  # of them in the pass that is timed
 
 
 def gradient(
@@ -100,7 +100,7 @@ def hessian(
         _check_twice(value, variables[wrt[0]])
         first = _derivative(value.sum(), variables[wrt[0]], create_graph=True)
         units = torch.arange(first.shape[1]).expand(len(first), -1)
-        reverse = _Reverse(strategy, on_row)
+        reverse = _Reverse(strategy, gates, on_row)
         gates.backward_passes += len(value) * (1 + units.shape[1])
         return _finite(reverse.each(first, variables[wrt[1]], units).transpose(0, 1))
 
@@ -135,7 +135,7 @@ def grow(
         value = _value(gates, variables, rows)
         _check_twice(value, variables[wrt])
         first = _derivative(value.sum(), variables[wrt], create_graph=True)
-        reverse = _Reverse(strategy, on_set)
+        reverse = _Reverse(strategy, gates, on_set)
         for index, heads in _by_prefix(sets):
             level = first
             for depth in range(heads.shape[1]):
@@ -202,11 +202,14 @@ def _check_twice(value: Tensor, leaf: Tensor) -> None:
 class _Reverse:
     """Reverse passes through one graph with many cotangents, one by one or many at once.
 
-    With the strategy ``auto`` the first few passes are timed, and the cheaper way goes on.
+    With the strategy ``auto`` the first few passes are timed, and the cheaper way goes on, also in later
+    calls for the same gates.
     """
 
-    def __init__(self, strategy: Strategy, on_done: Callable[[int], object] | None) -> None:
-        self._batched = {"loop": False, "batched": True}.get(strategy)  # None: not decided yet
+    def __init__(self, strategy: Strategy, gates: Gates, on_done: Callable[[int], object] | None) -> None:
+        self._gates = gates
+        # None: not decided yet
+        self._batched = {"loop": False, "batched": True}.get(strategy, gates.vectorised)
         self._on_done, self._done = on_done, 0
 
     def each(self, outputs: Tensor, variable: Tensor, units: Tensor) -> Tensor:
@@ -236,16 +239,16 @@ class _Reverse:
         """Decide how to go on, if there is enough to do; returns how many are done."""
         if len(cotangents) < _TRIED + 2:
             return 0
-        # the first pass of a graph is slower than those that follow: it is not counted
-        self._pass(outputs, variable, cotangents, found, slice(0, 1))
-        single = self._timed(outputs, variable, cotangents, found, slice(1, 2))
-        together = slice(2, 2 + _TRIED)
         try:
-            self._batched = self._timed(outputs, variable, cotangents, found, together) < _TRIED * single
+            # first, since the first pass of a graph is slower than those that follow: a tie goes to the loop,
+            # which can cost three times less, but seldom more than twice as much
+            together = self._timed(outputs, variable, cotangents, found, slice(0, _TRIED))
+            single = self._timed(outputs, variable, cotangents, found, slice(_TRIED, _TRIED + 1))
         except RuntimeError:  # not every operation can be vectorised
-            self._batched = False
-            return 2
-        return 2 + _TRIED
+            self._batched = self._gates.vectorised = False
+            return 0
+        self._batched = self._gates.vectorised = together < _TRIED * single
+        return _TRIED + 1
 
     def _timed(
         self, outputs: Tensor, variable: Tensor, cotangents: Tensor, found: Tensor, part: slice

@@ -37,6 +37,7 @@ class Gates(ABC):
         n_channels: C, cells of a position that ``channels`` moves together; 1 where there is no such axis.
         dtype: of the gates.
         forward_passes, backward_passes: model rows evaluated so far, and rows of reverse passes.
+        vectorised: whether many reverse passes at once are cheaper than one by one; None until it was tried.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Gates(ABC):
         floating = [t.dtype for t in tensors if t.is_floating_point()]
         self.dtype = torch.promote_types(floating[0], torch.float32) if floating else torch.float32
         self.forward_passes = self.backward_passes = 0
+        self.vectorised: bool | None = None
 
     @property
     def n_examples(self) -> int:
