@@ -108,14 +108,13 @@ class Explanation:
     def plot(self, view: str | None = None, **options: Any) -> Figure:
         """A drawing: one of the registered views, or what suits the input best."""
         from hoi_captum.views import default_plot
+        from hoi_captum.views.wording import heading_of
 
         views = registry().views
         if view is not None and view not in views:
             raise OptionError(f"expected view to be one of {', '.join(sorted(views))}; got {view!r}")
         draw: Callable[..., Figure] = default_plot if view is None else views[view]
-        source = self.interactions.provenance
-        title = source.details.get("about", f"for and against: {source.target}" if source.target else None)
-        options.setdefault("title", title)
+        options.setdefault("title", heading_of(self.interactions))
         return draw(self.interactions, self.layout, **options)
 
     def save(self, path: str | os.PathLike[str], *, view: str | None = None) -> Path:

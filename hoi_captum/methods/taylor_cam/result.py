@@ -86,7 +86,8 @@ class TaylorInteractions(Interactions):
         both (redundancy). The sign of a score is not that: a local cross derivative is negative for a
         saturated AND. Measured for the strongest terms (``synergy`` of the method).
         """
-        members = self.arrays["synergy_members"]
-        found = (members == np.array(term.members)).all(1) if members.shape[1] == term.order else []
-        index = np.nonzero(found)[0]
+        members = self.arrays.get("synergy_members")
+        if members is None or members.shape[1] != term.order:
+            return math.nan
+        index = np.nonzero((members == np.array(term.members)).all(1))[0]
         return float(self.arrays["synergy"][index[0]]) if len(index) else math.nan
