@@ -86,7 +86,7 @@ def test_output_options():
     assert as_output("log_odds") is log_odds
     own = lambda scores: scores[:, 0]  # noqa: E731
     assert as_output(own) is own
-    with pytest.raises(OptionError, match="log_odds, logit, log_prob, prob; got 'odds'"):
+    with pytest.raises(OptionError, match="log_odds, logit, log_prob, prob, margin; got 'odds'"):
         as_output("odds")
     with pytest.raises(OptionError, match="name or a callable, got int"):
         as_output(3)
