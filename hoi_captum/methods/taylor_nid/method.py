@@ -60,7 +60,8 @@ class TaylorNID(GradientAttribution):
         forward_func (Callable): gives (rows, ...); ``target`` picks one number of each row.
         order (int): the most players of a set, 2 or more. Default: 2
         representatives (str or Sequence[str]): rows of the data nearest to its ``mean``, ``median``, ``min``,
-            ``max`` or ``mode`` (of each cell), and a ``random`` one. Default: all six
+            ``max`` or ``mode`` (of each cell; of equally frequent values the least), and a ``random`` one.
+            Default: all six
         aggregate (str): of the absolute derivatives at these rows: ``mean``, ``median``, ``min``, ``max`` or
             ``mode``. Default: ``mean``
         search (str): which sets are differentiated once more: ``greedy``, those of the largest scores;
@@ -72,6 +73,9 @@ class TaylorNID(GradientAttribution):
             :math:`\partial / \partial x_i` comes with :math:`x_i - b`. A player of many cells (a word, a
             patch) then means something; without it all cells of a player are moved by the same amount.
             Default: False
+        gate (str): with ``multiply_by_inputs`` what is scaled: ``input``; ``attention``, the weight that each
+            position of a transformer has as a key in all layers, for causal language models, whose first norm
+            undoes a scaled embedding; or ``value``, its value vector in the first layer. Default: ``input``
         pairwise (bool): let each set have rows of its own, nearest by the cells of its members alone: of a
             pair, and from order 3 on of the set that is differentiated once more. Keeps all of the data.
             Default: False
@@ -114,6 +118,7 @@ class TaylorNID(GradientAttribution):
         search: str = "greedy",
         top_k: int | None = None,
         multiply_by_inputs: bool = False,
+        gate: str = "input",
         pairwise: bool = False,
         max_players: int = 256,
         seed: int = 0,
@@ -128,6 +133,7 @@ class TaylorNID(GradientAttribution):
             search=search,
             top_k=top_k,
             multiply_by_inputs=multiply_by_inputs,
+            gate=gate,
             pairwise=pairwise,
             max_players=max_players,
             seed=seed,
@@ -364,7 +370,7 @@ class TaylorNID(GradientAttribution):
         settings = self.settings
 
         def gates_at(rows: Tensor) -> Gates:
-            return question.gates(self.forward_func, learned.data.take(rows))
+            return question.gates(self.forward_func, learned.data.take(rows), settings.gate)
 
         if learned.place is not None:
             return SharedRows(gates_at, learned.place, settings.variable, tell)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hoi_captum.core.arguments import Arguments, rows_of
+from hoi_captum.core.attention_gates import AttentionGates
 from hoi_captum.core.coalitions import Players
 from hoi_captum.core.gates import Gates, InputGates
 from hoi_captum.core.state import module_behind
@@ -68,12 +69,14 @@ class Question:
             and _equal(self.additional, other.additional)
         )
 
-    def gates(self, forward_func: Callable[..., Any], data: Data) -> Gates:
-        """Gates of the players on rows of data."""
+    def gates(self, forward_func: Callable[..., Any], data: Data, gate: str) -> Gates:
+        """Gates of the players on rows of data: of the inputs, or of what is attended to."""
         given = self.additional if data.additional is None else data.additional
         forward, additional = bound(forward_func, given, len(data.inputs), data.own)
         arguments = Arguments(forward, data.inputs, self.baselines or None, self.target, additional)
-        return InputGates(arguments, self.players)
+        if gate == "input":
+            return InputGates(arguments, self.players)
+        return AttentionGates(arguments, self.players, values=gate == "value")
 
 
 def target_of(target: Any, row: int) -> Any:

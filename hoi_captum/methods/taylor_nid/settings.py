@@ -14,6 +14,7 @@ from hoi_captum.methods.taylor_nid.aggregation import AGGREGATES
 from hoi_captum.methods.taylor_nid.growth import SEARCHES, differentiated
 from hoi_captum.methods.taylor_nid.representatives import RANDOM, REPRESENTATIVES
 
+GATES = ("input", "attention", "value")
 _MOST_SETS = 100_000  # that are differentiated once more, with search="all"
 
 
@@ -31,6 +32,7 @@ class Settings:
     search: str
     top_k: int | None
     multiply_by_inputs: bool
+    gate: str
     pairwise: bool
     max_players: int
     seed: int
@@ -42,6 +44,12 @@ class Settings:
         if self.top_k is not None:
             check_count("top_k", self.top_k)
         check_flag("multiply_by_inputs", self.multiply_by_inputs)
+        check_choice("gate", self.gate, GATES)
+        if self.gate != "input" and not self.multiply_by_inputs:
+            raise OptionError(
+                f"gate={self.gate!r} scales what is attended to and has no other unit: expected "
+                "multiply_by_inputs=True with it, got False"
+            )
         check_flag("pairwise", self.pairwise)
         check_count("max_players", self.max_players, low=2)
         check_count("seed", self.seed, low=0)

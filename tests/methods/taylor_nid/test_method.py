@@ -15,6 +15,7 @@ from torch import nn
 import hoi_captum as hoi
 from hoi_captum import TaylorNID
 from hoi_captum.core.arguments import Arguments
+from hoi_captum.core.attention_gates import AttentionGates
 from hoi_captum.core.coalitions import Players
 from hoi_captum.core.derivatives import grow, hessian
 from hoi_captum.core.gates import InputGates
@@ -316,6 +317,28 @@ def test_gates_of_real_models_are_those_of_core():
             assert cells.tolist() == pytest.approx([share] * len(cells), rel=1e-4)
 
 
+@pytest.mark.parametrize("gate", ["attention", "value"])
+def test_gates_on_attention_are_those_of_core(gate):
+    adapter, template = hoi.adapt("zoo:sentiment-llama-a"), hoi.zoo.prompt("sentiment-llama-a")
+    found = [adapter.example(text, template=template) for text in ("not a bad film", "not a good film")]
+    method = TaylorNID(
+        adapter.forward_func, multiply_by_inputs=True, gate=gate, representatives=("min", "max")
+    ).fit(torch.cat([e.inputs for e in found]))
+    table = method.interact(**found[0], target=5)[0]
+    rows = method.representatives_[0]
+    gates = AttentionGates(
+        Arguments(adapter.forward_func, rows, found[0].baselines, 5),
+        Players.from_feature_mask((rows,), (found[0].feature_mask,)),
+        values=gate == "value",
+    )
+    expected = hessian(gates)
+    scale = expected.abs().max().item()
+    assert scale > 0.01
+    for term, derivatives in zip(table, table.derivatives, strict=True):
+        assert np.abs(derivatives - expected[:, *term.members].numpy()).max() < 2e-3 * scale
+    assert table.provenance.options["gate"] == gate
+
+
 def test_in_one_call():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(3, 12), nn.GELU(), nn.Linear(12, 1))
@@ -417,6 +440,8 @@ def test_progress_is_shown(net, capsys):
         ({"representatives": 3}, "different names"),
         ({"top_k": 0}, "top_k"),
         ({"multiply_by_inputs": 1}, "multiply_by_inputs to be True or False"),
+        ({"gate": "layer"}, "gate to be one of input, attention, value"),
+        ({"gate": "attention"}, "expected multiply_by_inputs=True with it"),
         ({"pairwise": "yes"}, "pairwise to be True or False"),
         ({"max_players": 1}, "max_players"),
         ({"seed": -1}, "seed"),
@@ -453,6 +478,8 @@ def test_arguments_that_cannot_be_used(net):
         method.interact(data[:1], target=0, feature_mask=torch.tensor([[0, 2, 3, 1, 1]]))
     with pytest.raises(TargetError):
         method.interact(data[:3], target=[0, 1])
+    with pytest.raises(InputError, match="no attention"):
+        TaylorNID(net, multiply_by_inputs=True, gate="attention").fit(data).interact(data[:1], target=0)
     with pytest.raises(ModelOutputError, match="finite"):
         TaylorNID(lambda x: x.sum(1) / 0).fit(data).interact(data[:1])
 
