@@ -42,8 +42,6 @@ class AttentionGates(Gates):
         attention: AttentionProbe | None = None,
     ) -> None:
         super().__init__(arguments, players, arguments.inputs, arguments.baselines)
-        self._positions = Players((_owners(players.masks[0]),), players.count)
-        self._values = values
         found = probe_attention(arguments) if attention is None else attention
         if found is None:
             raise InputError(
@@ -51,7 +49,8 @@ class AttentionGates(Gates):
                 f"(B, T, H), here {tuple(arguments.inputs[0].shape)}; use gate='input' or a layer, or load "
                 "the model with attn_implementation='sdpa' or 'eager'"
             )
-        self.attention = found
+        self.attention, self._values = found, values
+        self._positions = Players((_owners(players.masks[0]),), players.count)
 
     def _run(
         self, rows: Tensor, scale: Tensor | None, shift: Tensor | None, channels: Tensor | None

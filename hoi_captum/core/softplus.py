@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-_RELUS = (functional.relu, functional.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
+_RELUS = (functional.relu, torch.relu, Tensor.relu)
+_IN_PLACE = (functional.relu_, torch.relu_, Tensor.relu_)
 
 
 class SoftplusForReLU(TorchFunctionMode):
@@ -33,6 +34,10 @@ class SoftplusForReLU(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        if func in _RELUS:
-            return functional.softplus(args[0] if args else (kwargs or {})["input"], beta=self._beta)
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func not in _RELUS + _IN_PLACE:
+            return func(*args, **kwargs)
+        x = args[0] if args else kwargs["input"]
+        if func in _IN_PLACE or kwargs.get("inplace") or (len(args) > 1 and args[1]):
+            return x.copy_(functional.softplus(x.clone(), beta=self._beta))
+        return functional.softplus(x, beta=self._beta)
