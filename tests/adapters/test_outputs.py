@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoi_captum.adapters.outputs import OUTPUTS, as_output, find_label, log_odds
+from hoi_captum.adapters.outputs import OUTPUTS, as_output, find_label, log_odds, margin
 from hoi_captum.errors import OptionError, TargetError
 
 
@@ -80,6 +80,32 @@ def test_a_single_column_is_a_logistic_output():
     torch.testing.assert_close(OUTPUTS["prob"](logits), p)
     torch.testing.assert_close(OUTPUTS["log_prob"](logits), p.log())
     assert torch.equal(OUTPUTS["log_odds"](logits), logits)
+
+
+def test_a_margin_is_to_the_largest_of_the_others():
+    logits = torch.tensor([[3.0, -1.0, 2.5], [0.0, 7.0, 7.0], [-4.0, -5.0, -9.0]], dtype=torch.float64)
+    expected = torch.tensor([[0.5, -4.0, -0.5], [-7.0, 0.0, 0.0], [1.0, -1.0, -5.0]], dtype=torch.float64)
+    torch.testing.assert_close(margin(logits), expected, rtol=0, atol=0)
+    assert OUTPUTS["margin"] is margin
+    assert torch.equal(margin(logits[:, :1]), logits[:, :1])  # a logistic output
+    shaped = torch.randn(2, 3, 4, dtype=torch.float64)
+    rows = margin(shaped).reshape(-1, 4)
+    for row, scores in zip(rows, shaped.reshape(-1, 4), strict=True):
+        for column in range(4):
+            others = torch.cat((scores[:column], scores[column + 1 :]))
+            assert row[column] == scores[column] - others.max()
+
+
+def test_a_margin_has_the_gradient_of_a_difference():
+    logits = torch.tensor([[3.0, -1.0, 2.5], [0.0, 8.0, 7.0]], dtype=torch.float64, requires_grad=True)
+    expected = [
+        [[1.0, 0, -1], [1, -1, 0]],
+        [[-1.0, 1, 0], [0, 1, -1]],
+        [[-1.0, 0, 1], [0, -1, 1]],
+    ]
+    for column in range(3):
+        (gradient,) = torch.autograd.grad(margin(logits)[:, column].sum(), logits)
+        assert gradient.tolist() == expected[column]
 
 
 def test_output_options():
