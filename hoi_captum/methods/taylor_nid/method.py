@@ -26,7 +26,7 @@ from hoi_captum.errors import DataWarning, InputError, NotFittedError
 from hoi_captum.methods.taylor_nid.aggregation import aggregated
 from hoi_captum.methods.taylor_nid.growth import Found, grow_sets
 from hoi_captum.methods.taylor_nid.learned import Learned, given_rows
-from hoi_captum.methods.taylor_nid.questions import Question
+from hoi_captum.methods.taylor_nid.questions import Question, Questions
 from hoi_captum.methods.taylor_nid.representatives import REPRESENTATIVES, Data
 from hoi_captum.methods.taylor_nid.result import TaylorNIDInteractions
 from hoi_captum.methods.taylor_nid.settings import Settings, checked_names
@@ -104,7 +104,6 @@ class TaylorNID(GradientAttribution):
     kinds: ClassVar[tuple[str, ...]] = ("taylor",)
     orders: ClassVar[tuple[int, int | None]] = (2, None)
     summary: ClassVar[str] = "sets that a model combines over all of its data, by cross derivatives"
-    unit: ClassVar[str] = "derivative"
     several_models: ClassVar[bool] = False
     result: ClassVar[type[Interactions]] = TaylorNIDInteractions
 
@@ -307,31 +306,27 @@ class TaylorNID(GradientAttribution):
         show_progress: bool,
     ) -> _Answer:
         warn_of_training_mode(self.forward_func)
-        arguments = Arguments(self.forward_func, inputs, baselines, target, additional_forward_args)
-        masks = feature_mask if feature_mask is None or isinstance(feature_mask, tuple) else (feature_mask,)
-        players = Players.from_feature_mask(arguments.inputs, masks)
-        self.settings.check_players(players.count)
-        learned = self._learned
-        if learned is None:
-            learned = Learned.of(given_rows(arguments, additional_forward_args), self.settings)
-        learned.check_shapes(arguments)
-        asked: list[tuple[Question, TaylorNIDInteractions]] = []
-        tables = []
-        for row in range(arguments.n_examples):
-            question = Question.of(
+        with torch.inference_mode(False):  # in which nothing could be differentiated
+            arguments = Arguments(self.forward_func, inputs, baselines, target, additional_forward_args)
+            masks = (
+                feature_mask if feature_mask is None or isinstance(feature_mask, tuple) else (feature_mask,)
+            )
+            players = Players.from_feature_mask(arguments.inputs, masks)
+            self.settings.check_players(players.count)
+            learned = self._learned
+            if learned is None:
+                learned = Learned.of(given_rows(arguments, additional_forward_args), self.settings)
+            learned.check_shapes(arguments)
+            questions = Questions(
                 arguments,
                 players,
                 target,
-                row,
                 baselines=self.settings.multiply_by_inputs,
                 additional=learned.data.additional is None,
             )
-            table = next((t for q, t in asked if q.same(question)), None)
-            if table is None:
-                table = self._table(question, learned, show_progress)
-                asked.append((question, table))
-            tables.append(table)
-        return _Answer(players, arguments.inputs, tables)
+            table = partial(self._table, learned=learned, show_progress=show_progress)
+            tables = list(map(table, questions.distinct))
+        return _Answer(players, arguments.inputs, [tables[i] for i in questions.of_row])
 
     def _table(self, question: Question, learned: Learned, show_progress: bool) -> TaylorNIDInteractions:
         started, settings, k = time.perf_counter(), self.settings, question.players.count

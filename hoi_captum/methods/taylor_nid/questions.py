@@ -33,33 +33,6 @@ class Question:
     baselines: tuple[Tensor, ...]
     additional: tuple[Any, ...]
 
-    @classmethod
-    def of(
-        cls,
-        arguments: Arguments,
-        players: Players,
-        target: Any,
-        row: int,
-        *,
-        baselines: bool,
-        additional: bool,
-    ) -> Question:
-        """The question of a row of the batch.
-
-        Args:
-            arguments, players, target: of the batch.
-            row: which.
-            baselines, additional: whether these matter.
-        """
-        own = arguments.example(row)
-        masks = tuple(rows_of(mask, torch.tensor([row])) for mask in players.masks)
-        return cls(
-            target_of(target, row),
-            Players(masks, players.count),
-            own[1] if baselines else (),
-            own[2] if additional else (),
-        )
-
     def same(self, other: Question) -> bool:
         """Whether the answers are the same."""
         return (
@@ -77,6 +50,40 @@ class Question:
         if gate == "input":
             return InputGates(arguments, self.players)
         return AttentionGates(arguments, self.players, values=gate == "value")
+
+
+class Questions:
+    """What the rows of a batch ask.
+
+    Args:
+        arguments, players, target: of the batch.
+        baselines, additional: whether these matter.
+
+    Attributes:
+        distinct: the questions, each once.
+        of_row: for each row the place of its question.
+    """
+
+    def __init__(
+        self, arguments: Arguments, players: Players, target: Any, *, baselines: bool, additional: bool
+    ) -> None:
+        self.distinct: list[Question] = []
+        self.of_row: list[int] = []
+        for row in range(arguments.n_examples):
+            own = arguments.example(row)
+            masks = tuple(rows_of(mask, torch.tensor([row])).clone() for mask in players.masks)
+            question = Question(
+                target_of(target, row),
+                Players(masks, players.count),
+                # copies: what was made in inference mode cannot be differentiated through
+                tuple(b.clone() for b in own[1]) if baselines else (),
+                own[2] if additional else (),
+            )
+            places = (i for i, other in enumerate(self.distinct) if other.same(question))
+            place = next(places, len(self.distinct))
+            if place == len(self.distinct):
+                self.distinct.append(question)
+            self.of_row.append(place)
 
 
 def target_of(target: Any, row: int) -> Any:

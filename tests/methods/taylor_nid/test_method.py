@@ -373,6 +373,22 @@ def test_inside_captum(net):
     assert torch.allclose(other.attribute(data[:2], target=1), 2 * plain)
 
 
+@pytest.mark.parametrize("gates", [False, True])
+def test_whatever_the_caller_keeps_of_gradients(net, gates):
+    data = random_rows(30, 4)
+    method = TaylorNID(net, order=3, multiply_by_inputs=gates)
+    expected = method.attribute(data, 0.5, target=1)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            made_here = data.clone()
+            found = method.attribute(made_here, torch.full((1, 4), 0.5).double(), target=1)
+            mask = torch.arange(4).unsqueeze(0)
+            method_here = copy.copy(method).fit(made_here)
+            fitted = method_here.attribute(made_here[:1], 0.5, target=1, feature_mask=mask)
+        assert torch.allclose(found, expected)
+        assert torch.allclose(fitted, expected[:1])
+
+
 def test_the_model_is_left_as_it_was(net):
     data = random_rows(30, 4).requires_grad_()
     net[0].weight.requires_grad_(False)
@@ -486,8 +502,7 @@ def test_arguments_that_cannot_be_used(net):
 
 def test_a_model_without_interactions_is_told_from_nothing():
     data = random_rows(10, 3)
-    with pytest.warns(
-        DataWarning, match="either no players interact there, or the model is piecewise linear"
-    ):
+    with pytest.warns(DataWarning, match="no players interact there, or the model is piecewise") as seen:
         table = TaylorNID(lambda x: x.sum(1), order=3).fit(data).interact(data[:1])[0]
     assert table.scores.tolist() == [0.0] * 4
+    assert seen[0].filename == __file__
