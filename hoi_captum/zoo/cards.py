@@ -215,7 +215,7 @@ Every step of the training has scenes of its own, so that nothing can be learned
 {simple_share:.0%} of the steps only questions about single objects are asked; the colour of the closest
 and furthest object is asked besides the shape, because no majority helps there. Two more losses, fading to
 nothing, have each cell tell which object's centre it holds, and the sum over pairs how far each object is
-from the one asked about; without the latter it takes three times as many questions until distances are
+from the one asked about; without the latter it took more than twice as many questions until distances were
 compared at all. Their readers are not part of the model."""
 
 _DIGIT_LIMITS = "Centred white digits on black only. For studying explanations, not for use."
@@ -232,7 +232,8 @@ tokens. It is close to additive in the words. For studying explanations, not for
     "vgg": _DIGIT_LIMITS,
     "relations": """\
 Pictures of this generator only: 32x32 pixels, four objects, one of each colour, 4x4 cells of which an
-object covers up to four. It errs where two objects are almost equally far away. To name the closest
+object covers up to four. It errs where two objects are almost equally far (by less than 4 pixels, mostly
+less than 1). To name the closest
 object it has to compare it with the others, so that the object asked about interacts with the second
 closest as well. No masked state was part of the training. For studying explanations, not for use.""",
 }
