@@ -232,10 +232,10 @@ tokens. It is close to additive in the words. For studying explanations, not for
     "vgg": _DIGIT_LIMITS,
     "relations": """\
 Pictures of this generator only: 32x32 pixels, four objects, one of each colour, 4x4 cells of which an
-object covers up to four. It errs where two objects are almost equally far (by less than 4 pixels, mostly
-less than 1). To name the closest
-object it has to compare it with the others, so that the object asked about interacts with the second
-closest as well. No masked state was part of the training. For studying explanations, not for use.""",
+object covers up to four. It errs where two objects are almost equally far away: to less than 4 pixels,
+mostly to less than 1. To name the closest object it has to compare it with the others, so that the object
+asked about interacts with the second closest as well. No masked state was part of the training. For
+studying explanations, not for use.""",
 }
 
 _DIGIT_EFFECT = "the logit of the predicted digit less the mean of the others"
