@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,11 @@ def adapt(
                 output=DEFAULT_OUTPUT if output is None else output,
                 name=name,
             )
-    raise InputError(f"no adapter accepts a {type(model).__name__}; write one, or use the method's class")
+    takes = ", ".join(signature(model.forward).parameters)
+    raise InputError(
+        f"no adapter accepts a {type(model).__name__}, whose forward takes ({takes}); write one, or use the "
+        "method's class"
+    )
 
 
 def text_example(model: Any, text: str, *, tokenizer: Any = None, **options: Any) -> Example:

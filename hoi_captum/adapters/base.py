@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any, ClassVar
 
 import torch
@@ -119,6 +119,15 @@ def example_options(adapter: Adapter, given: Mapping[str, Any], target: Any = No
     if unknown:
         raise OptionError(f"{', '.join(unknown)} cannot be used with a {adapter.family} model")
     return options | ({"target": target} if "target" in accepted else {})
+
+
+def takes_one_input(model: nn.Module) -> bool:
+    """Whether a model's forward needs no more than one argument: others answer more than an example holds."""
+    star = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    needed = [
+        p for p in signature(model.forward).parameters.values() if p.default is p.empty and p.kind not in star
+    ]
+    return len(needed) <= 1
 
 
 class Adapter(ABC):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hoi_captum.adapters.base import Adapter
+from hoi_captum.adapters.base import Adapter, takes_one_input
 from hoi_captum.adapters.baselines import LearnedBaseline, value_of
 from hoi_captum.core.coalitions import Players
 from hoi_captum.core.example import Example, TableLayout
@@ -31,7 +31,7 @@ class TabularAdapter(Adapter):
     @classmethod
     def accepts(cls, model: nn.Module, *, tokenizer: Any, transforms: Any) -> bool:
         # a text model that no other family knows is not a table's
-        return isinstance(model, nn.Module) and tokenizer is None
+        return isinstance(model, nn.Module) and tokenizer is None and takes_one_input(model)
 
     def scores(self, *inputs: Any) -> Tensor:
         scores: Tensor = self.model(*inputs)

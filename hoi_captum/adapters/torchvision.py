@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hoi_captum.adapters.base import Adapter
+from hoi_captum.adapters.base import Adapter, takes_one_input
 from hoi_captum.adapters.baselines import LearnedBaseline, name_of
 from hoi_captum.core.coalitions import Players
 from hoi_captum.core.example import Example, ImageLayout
@@ -38,7 +38,7 @@ class ImageClassifierAdapter(Adapter):
 
     @classmethod
     def accepts(cls, model: nn.Module, *, tokenizer: Any, transforms: Any) -> bool:
-        return transforms is not None or bool(_convolutions(model))
+        return takes_one_input(model) and (transforms is not None or bool(_convolutions(model)))
 
     def scores(self, *inputs: Any) -> Tensor:
         output = self.model(*inputs)

@@ -50,6 +50,13 @@ def test_what_is_no_model(model):
         adapt(model)
 
 
+def test_a_model_of_two_inputs_needs_an_adapter_of_its_own():
+    with pytest.raises(
+        InputError, match=r"RelationNetwork, whose forward takes \(images, questions\); write"
+    ):
+        hoi.adapt("zoo:sort-of-clevr")
+
+
 def test_names_that_nothing_has(tmp_path):
     with pytest.raises(UnknownNameError, match="did you mean 'digits-vgg'"):
         adapt("zoo:digits-vggg")
@@ -115,7 +122,7 @@ def test_an_own_output_function_is_used():
     assert table[0, -1].item() == pytest.approx(adapter.forward_func(x)[0].item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("output", ["odds", None, 3])
+@pytest.mark.parametrize("output", ["odds", 3])
 def test_an_unknown_output(output):
     with pytest.raises(OptionError, match="output"):
         adapt(mlp(), output=output)
