@@ -153,8 +153,9 @@ def piecewise_linear_steps(gates: Gates) -> bool:
     Second derivatives do not see what such steps do: they are zero on each side, and undefined between.
     """
     with _differentiable():
-        variables = _leaves(gates, ("scale",), None)
-        value = _value(gates, variables)
+        rows = torch.arange(1)  # all have the same steps
+        variables = _leaves(gates, ("scale",), None, rows)
+        value = _value(gates, variables, rows)
     return any(map(_is_piecewise, _steps(value, variables["scale"])))
 
 

@@ -127,6 +127,8 @@ def occlusion(gates: Gates, sets: Tensor, *, size: PassSize | None = None, on_ro
     """
     sets = (sets if sets.dim() == 3 else sets.unsqueeze(0)).expand(gates.n_examples, -1, -1)
     examples, count, order = sets.shape
+    if not count:
+        return torch.zeros(examples, 0, dtype=torch.float64)
     off, signs = [], []
     for members in range(order + 1):
         for chosen in combinations(range(order), members):

@@ -96,8 +96,9 @@ class Gates(ABC):
         bad = (~value.detach().isfinite()).nonzero()
         if len(bad):
             first = int(bad[0])
+            came = float(value.detach()[first])
             raise ModelOutputError(
-                f"expected finite outputs, got {float(value[first])} for row {int(rows[first])} of the batch "
+                f"expected finite outputs, got {came} for row {int(rows[first])} of the batch "
                 "with some gates moved; check that the model accepts the inputs and the baselines"
             )
         return value

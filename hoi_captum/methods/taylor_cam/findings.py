@@ -89,10 +89,10 @@ def find(
     return Findings(
         pairs=pairs,
         curvature=curvature,
-        main=gradient(gates),
+        main=torch.cat([gradient(gates, rows=rows) for rows in taken.chunks(gates)]),
         members=tuple(members for members, _ in found),
         scores=tuple(scores for _, scores in found),
-        together=_together(gates, found, synergy, order),
+        together=_together(gates, taken, found, synergy, order),
         asymmetry=asymmetry,
     )
 
@@ -116,8 +116,9 @@ def _cam(gates: Gates, taken: Operator, variant: str) -> tuple[Tensor, Tensor, T
     if variant == "cam":
         one_sided = taken.second(gates, ("scale", "shift"))
     else:
+        sums = gates.sums().double().cpu()
         pooled = taken.second(gates, ("shift", "channels"))  # (B, k, C)
-        one_sided = gates.sums().double().cpu() @ pooled.transpose(1, 2)
+        one_sided = sums @ pooled.transpose(1, 2)
     squares = one_sided.square()
     nothing = torch.full(squares.shape[:2], torch.nan, dtype=squares.dtype)
     return _off_diagonal(squares + squares.transpose(1, 2)), nothing, nothing[:, 0]
@@ -130,6 +131,7 @@ def _off_diagonal(matrices: Tensor) -> Tensor:
 
 def _together(
     gates: Gates,
+    taken: Operator,
     found: list[tuple[NDArray[np.int64], NDArray[np.float64]]],
     most: int,
     order: int,
@@ -144,5 +146,5 @@ def _together(
     padded[:] = np.arange(order)
     for row, members in enumerate(strongest):
         padded[row, : len(members)] = members
-    values = occlusion(gates, torch.from_numpy(padded)).numpy()
+    values = occlusion(gates, torch.from_numpy(padded), size=taken.size).numpy()
     return tuple((members, values[row, : len(members)]) for row, members in enumerate(strongest))

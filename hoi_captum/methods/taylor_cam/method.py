@@ -370,7 +370,7 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
     def _warn_of_zeros(self, mode: str, findings: Findings) -> None:
         if any(map(len, findings.scores)) or not bool(findings.main.any()):
             return
-        reason = "the output is linear in the gated units: nothing behind them interacts"
+        reason = "the output is a sum over the gated units: nothing behind them interacts"
         way_out = "gate an earlier layer or the inputs, or explain output='log_prob'"
         if self.settings.mode in ("exact", "path"):
             reason += ", or ReLUs and max-pools do, which have no second derivatives"

@@ -55,6 +55,11 @@ class Operator(ABC):
         """How far what the operator changes moves each example's output; None where nothing is changed."""
         return None
 
+    def chunks(self, gates: Gates) -> tuple[Tensor, ...]:
+        """The examples, as many together as go into one pass."""
+        chunks: tuple[Tensor, ...] = torch.arange(gates.n_examples).split(self.size.rows)
+        return chunks
+
     @abstractmethod
     def cost(self, k: int) -> float:
         """Forward passes that :meth:`second` costs for one example, roughly."""
@@ -67,16 +72,16 @@ class Exact(Operator):
     at: float | None = None
 
     def second(self, gates: Gates, wrt: Pair = SCALES) -> Tensor:
-        parts = [hessian(gates, wrt=wrt, at=self.at, rows=rows) for rows in self._chunks(gates)]
+        parts = [hessian(gates, wrt=wrt, at=self.at, rows=rows) for rows in self._told(gates)]
         return torch.cat(parts)
 
     def third(self, gates: Gates, pairs: Tensor) -> Tensor:
-        parts = [grow(gates, pairs[rows], at=self.at, rows=rows) for rows in self._chunks(gates)]
+        parts = [grow(gates, pairs[rows], at=self.at, rows=rows) for rows in self._told(gates)]
         return torch.cat(parts)
 
-    def _chunks(self, gates: Gates) -> Iterator[Tensor]:
+    def _told(self, gates: Gates) -> Iterator[Tensor]:
         done = 0
-        for rows in torch.arange(gates.n_examples).split(self.size.rows):
+        for rows in self.chunks(gates):
             yield rows
             done += len(rows)
             if self.on_rows is not None:
@@ -102,11 +107,10 @@ class Softplus(Exact):
 
     def swap_error(self, gates: Gates) -> list[float]:
         """In parts of the output."""
-        rows = torch.arange(gates.n_examples)
         with torch.no_grad():
-            plain = gates.run(rows).double()
+            plain = torch.cat([gates.run(rows) for rows in self.chunks(gates)]).double()
             with SoftplusForReLU(self.beta):
-                swapped = gates.run(rows).double()
+                swapped = torch.cat([gates.run(rows) for rows in self.chunks(gates)]).double()
         error: list[float] = ((swapped - plain).abs() / plain.abs().clamp(min=1e-12)).tolist()
         return error
 
