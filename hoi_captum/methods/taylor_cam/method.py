@@ -181,6 +181,7 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
 
     @property
     def multiplies_by_inputs(self) -> bool:
+        """True: scores have the unit of the output, as gradient times input has."""
         return True
 
     def has_convergence_delta(self) -> bool:
