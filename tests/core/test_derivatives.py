@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import BertConfig, BertForSequenceClassification
 
 from hoi_captum.core.arguments import Arguments
 from hoi_captum.core.attention_gates import AttentionGates
@@ -502,3 +503,39 @@ def test_nothing_of_it_warns_without_need():
         warnings.simplefilter("error")
         hessian(_leads(nn.Tanh()))
         hessian(_leads(nn.Identity()))
+
+
+# ---------------------------------------------------------------- HuggingFace
+def test_behind_a_layer_of_bert():
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=17, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=12,
+        max_position_embeddings=5, initializer_range=0.5,
+    )  # fmt: skip
+    model = BertForSequenceClassification(config).double().eval()
+    layers, ids = model.bert.encoder.layer, torch.tensor([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]])
+
+    def behind(h: Tensor) -> Tensor:
+        return model.classifier(model.bert.pooler(layers[1](h)))[:, 1]
+
+    with torch.no_grad():
+        h = model(input_ids=ids, output_hidden_states=True).hidden_states[1]
+    gates = LayerGates(Arguments(lambda ids: model(input_ids=ids).logits, ids, None, 1), layers[0])
+    found = {strategy: hessian(gates, strategy=strategy) for strategy in STRATEGIES}
+    for row in range(2):
+        full = full_hessian(behind, h[row : row + 1])
+        moved = directions("scale", h[row : row + 1], 0.0, torch.arange(5).view(1, 5, 1), 5, 2)
+        for strategy in STRATEGIES:
+            torch.testing.assert_close(found[strategy][row], moved @ full @ moved.T, **EXACT)
+    assert found["loop"].abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("at_input", [False, True])
+def test_vectorised_passes_agree_with_single_ones_on_convolutions(at_input):
+    net, x = smooth_cnn(), images()
+    gates = LayerGates(Arguments(net, x, None, 0), net[1], at_input=at_input)
+    torch.testing.assert_close(hessian(gates, strategy="batched"), hessian(gates, strategy="loop"), **EXACT)
+    pairs = torch.tensor([[7, 8], [7, 14], [0, 35], [7, 1]])
+    expected = grow(gates, pairs, strategy="loop")
+    torch.testing.assert_close(grow(gates, pairs, strategy="batched"), expected, **EXACT)
+    assert expected.any()
