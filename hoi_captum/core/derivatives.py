@@ -9,41 +9,19 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from hoi_captum.core.differentiable import any_piecewise, check_twice, differentiable
 from hoi_captum.core.gates import Gates
-from hoi_captum.errors import DataWarning, InputError, ModelOutputError
+from hoi_captum.errors import DataWarning, ModelOutputError
 
 Variable = Literal["scale", "shift", "channels"]
 Strategy = Literal["auto", "loop", "batched"]
 STRATEGIES = ("auto", "loop", "batched")
 
-# nodes of an autograd graph whose second derivative is zero wherever it exists
-_PIECEWISE = (
-    "Relu",
-    "LeakyRelu",
-    "Prelu",
-    "RreluWith",
-    "Hardtanh",
-    "Threshold",
-    "Hardsigmoid",
-    "Hardshrink",
-    "Softshrink",
-    "Abs",
-    "AdaptiveMaxPool",
-    "FractionalMaxPool",
-    "Max",  # pools, of two tensors, along axes
-    "Amax",
-    "Min",
-    "Amin",
-)
-# the code of every function that has this mark
-_ONCE = torch.autograd.function.once_differentiable(lambda _: None).__code__
 _TOGETHER = 16  # cotangents in one batched pass: memory grows with them
 _TRIED = 4  # of them in the pass that is timed
 
@@ -59,7 +37,7 @@ def gradient(
         at: values of the scale, a number or (m, k). Default: 1
         rows: (m,) examples. Default: all of them
     """
-    with _differentiable():
+    with differentiable():
         variables = _leaves(gates, (wrt,), at, rows)
         value = _value(gates, variables, rows)
         gates.backward_passes += len(value)
@@ -94,10 +72,10 @@ def hessian(
     Raises:
         InputError: the model cannot be differentiated twice; says what to do.
     """
-    with _differentiable():
+    with differentiable():
         variables = _leaves(gates, wrt, at, rows)
         value = _value(gates, variables, rows)
-        _check_twice(value, variables[wrt[0]])
+        check_twice(value, variables[wrt[0]])
         first = _derivative(value.sum(), variables[wrt[0]], create_graph=True)
         units = torch.arange(first.shape[1]).expand(len(first), -1)
         reverse = _Reverse(strategy, gates, on_row)
@@ -130,10 +108,10 @@ def grow(
     examples = gates.n_examples if rows is None else len(rows)
     sets = sets.expand(examples, -1, -1)
     out = torch.zeros(examples, sets.shape[1], gates.n_units, dtype=torch.float64)
-    with _differentiable():
+    with differentiable(order=sets.shape[2] + 1):
         variables = _leaves(gates, (wrt,), at, rows)
         value = _value(gates, variables, rows)
-        _check_twice(value, variables[wrt])
+        check_twice(value, variables[wrt])
         first = _derivative(value.sum(), variables[wrt], create_graph=True)
         reverse = _Reverse(strategy, gates, on_set)
         for index, heads in _by_prefix(sets):
@@ -152,52 +130,11 @@ def piecewise_linear_steps(gates: Gates) -> bool:
 
     Second derivatives do not see what such steps do: they are zero on each side, and undefined between.
     """
-    with _differentiable():
+    with differentiable():
         rows = torch.arange(1)  # all have the same steps
         variables = _leaves(gates, ("scale",), None, rows)
         value = _value(gates, variables, rows)
-    return any(map(_is_piecewise, _steps(value, variables["scale"])))
-
-
-def _steps(value: Tensor, leaf: Tensor) -> set[Any]:
-    """The nodes of the autograd graph that lead from a leaf to a value.
-
-    Parameters and inputs with gradients have steps in the graph, too, that no gate leads to.
-    """
-    users: dict[Any, list[Any]] = {}  # of what each node gives
-    stack, found = [value.grad_fn], set()
-    while stack:
-        node = stack.pop()
-        for parent, _ in () if node is None else node.next_functions:
-            if parent not in users:
-                stack.append(parent)
-            users.setdefault(parent, []).append(node)
-    stack = [node for node in users if getattr(node, "variable", None) is leaf]
-    while stack:
-        node = stack.pop()
-        if node not in found:
-            found.add(node)
-            stack.extend(users.get(node, ()))
-    return found
-
-
-def _is_piecewise(node: Any) -> bool:
-    name = type(node).__name__
-    # a clamp at 0 is a ReLU; other bounds guard a division or a logarithm
-    is_relu = name.startswith("Clamp") and getattr(node, "_saved_min", None) == 0
-    return is_relu or name.startswith(_PIECEWISE)
-
-
-def _check_twice(value: Tensor, leaf: Tensor) -> None:
-    """Refuse steps whose second derivative torch would take for zero, without a word.
-
-    Raises:
-        InputError: a custom function that is marked as differentiable once.
-    """
-    for node in _steps(value, leaf):
-        function: Any = getattr(node, "_forward_cls", None)
-        if getattr(getattr(function, "backward", None), "__code__", None) is _ONCE:
-            raise InputError(_no_second_derivative(f"{function.__name__} is marked @once_differentiable"))
+    return any_piecewise(value, variables["scale"])
 
 
 class _Reverse:
@@ -357,42 +294,3 @@ def _finite(derivatives: Tensor) -> Tensor:
             "(a square root or a norm of 0, say); shift the inputs a little, or use mode='occlusion'"
         )
     return derivatives.detach().double().cpu()
-
-
-@contextmanager
-def _differentiable() -> Iterator[None]:
-    """Gradients on, whatever the caller's mode, and attention by the kernel that has second derivatives.
-
-    Raises:
-        InputError: the model cannot be differentiated (so often), in words.
-    """
-    try:
-        with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-            yield
-    except RuntimeError as error:
-        message = _explained(str(error))
-        if message is None:
-            raise
-        raise InputError(message) from error
-
-
-_OTHER_MODES = "use a mode without second derivatives: 'grad_diff', 'stein' or 'occlusion'"
-
-
-def _explained(text: str) -> str | None:
-    """What to say of an error of autograd; None where it is none."""
-    if "modified by an inplace operation" in text:
-        return (
-            "a value that the derivatives need was changed in place; build the model with inplace=False "
-            f"(nn.ReLU(inplace=True) and x += ... do that), or {_OTHER_MODES}"
-        )
-    if "not implemented" in text and "derivative" in text:
-        return _no_second_derivative(text.splitlines()[0])
-    return None
-
-
-def _no_second_derivative(why: str) -> str:
-    return (
-        f"the model has a step without second derivatives ({why}); load attention with "
-        f"attn_implementation='eager' where it is one of a package of its own, or {_OTHER_MODES}"
-    )

@@ -51,10 +51,8 @@ def test_what_is_no_model(model):
 
 
 def test_a_model_of_two_inputs_needs_an_adapter_of_its_own():
-    with pytest.raises(
-        InputError, match=r"RelationNetwork, whose forward takes \(images, questions\); write"
-    ):
-        hoi.adapt("zoo:sort-of-clevr")
+    with pytest.raises(InputError, match=r"RelationNetwork, whose forward takes \(images, questions\)"):
+        adapt("zoo:sort-of-clevr")
 
 
 def test_names_that_nothing_has(tmp_path):

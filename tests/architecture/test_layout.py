@@ -32,6 +32,7 @@ TESTED_ELSEWHERE = {
     "__main__.py": ("test_cli.py", "one call, made by the tests in a process"),
     "built_in.py": ("test_registry.py", "a plugin like any other"),
     "core/arguments.py": ("core/test_games.py", "what a masked game is given"),
+    "core/differentiable.py": ("core/test_derivatives.py", "what derivatives need, and refuse"),
     "core/layer_method.py": ("methods/local_corex/test_method.py", "a base class; the method stands on it"),
     "core/term.py": ("core/test_interactions.py", "a row of the table"),
     "errors.py": ("test_explanation.py", "classes without code; each test of an error uses them"),
