@@ -539,3 +539,56 @@ def test_vectorised_passes_agree_with_single_ones_on_convolutions(at_input):
     expected = grow(gates, pairs, strategy="loop")
     torch.testing.assert_close(grow(gates, pairs, strategy="batched"), expected, **EXACT)
     assert expected.any()
+
+
+# ---------------------------------------------------------------- norms
+NORMS = {
+    "layer": lambda x: functional.layer_norm(x, (6,), torch.linspace(0.5, 1.5, 6).double()),
+    "layer-two-axes": lambda x: functional.layer_norm(x, (4, 6), None, torch.ones(4, 6).double()),
+    "layer-named": lambda x: functional.layer_norm(input=x, normalized_shape=[6], eps=0.1),
+    "layer-torch": lambda x: torch.layer_norm(x, [6]),
+    "layer-module": nn.LayerNorm(6).double(),
+    "group": lambda x: functional.group_norm(x, 2),
+    "rms": lambda x: functional.rms_norm(x, (6,)),
+    "batch": nn.BatchNorm1d(4).double().eval(),
+}
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_third_derivatives_of_norms(norm):
+    x = torch.randn(2, 4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    weights = torch.linspace(-1, 1, 24, dtype=torch.float64)
+
+    def f(v: Tensor) -> Tensor:
+        return (NORMS[norm](v).flatten(1) * weights).sum(1).sin()
+
+    # a norm undoes the scale of all that it averages over: units are parts of that
+    gates = input_gates(f, x, torch.tensor([0, 1, 2, 3, -1, 0]).view(1, 1, 6))
+    sets = torch.tensor([[0, 1], [0, 2], [1, 2]])
+    found = grow(gates, sets)
+    for row in range(2):
+
+        def second(scale: Tensor, row=row) -> float:
+            return float(hessian(gates, at=scale.unsqueeze(0), rows=torch.tensor([row]))[0, 0, 1])
+
+        h = 1e-4
+        up, down = torch.ones(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64)
+        up[2] += h
+        down[2] -= h
+        expected = (second(up) - second(down)) / (2 * h)
+        # the same triple from each of its pairs
+        for value in (found[row, 0, 2], found[row, 1, 1], found[row, 2, 0]):
+            assert float(value) == pytest.approx(expected, rel=1e-5, abs=1e-8)
+    assert found.abs().max() > 1e-3
+
+
+def test_norms_that_have_no_third_derivatives():
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    gates = input_gates(
+        lambda v: functional.instance_norm(v).flatten(1).sin().sum(1), x, torch.arange(4).view(1, 1, 4, 1)
+    )
+    assert hessian(gates).any()
+    with pytest.raises(
+        InputError, match=r"batch_norm does not support 3rd.*'grad_diff', 'stein' or 'occlusion'"
+    ):
+        grow(gates, torch.tensor([[0, 1]]))
