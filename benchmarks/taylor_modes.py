@@ -297,8 +297,8 @@ if __name__ == "__main__":
                 "BERT and LLaMA that tell whether two tokens are both there: auto",
                 f"{N_SEQUENCES} sequences of ten tokens that hold both; accuracies "
                 + ", ".join(f"{a:.3f} ({name})" for name, a in accuracies.items())
-                + ". Deep LLaMAs are saturated where both tokens are there: little is left of the derivative at "
-                "1, and it ranks other pairs first; a difference of gradients over h = .5, the path and "
+                + ". Deep LLaMAs are saturated where both tokens are there: little is left of the derivative "
+                "at 1, and it ranks other pairs first; a difference of gradients over h = .5, the path and "
                 f"occlusion look further (below).\n\n{automatic}",
             ),
             ("Other gates and modes: top-1 / median rank of the pair among 45", found),
