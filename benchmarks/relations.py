@@ -175,7 +175,7 @@ def _operators(study: Study) -> list[list[str]]:
         ("occlusion, logit", {"mode": "occlusion"}),
         ("occlusion, logit, by the empty picture", {"mode": "occlusion", "layer_baselines": empty}),
         (
-            "**occlusion, margin, by the empty picture**",
+            "occlusion, margin, by the empty picture",
             {"mode": "occlusion", "output": "margin", "layer_baselines": empty},
         ),
         ("cam, logit, at the map before the question", {"variant": "cam", "layer": cells}),

@@ -79,8 +79,8 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
         mode (str): ``exact``; ``grad_diff``, gradients at gates 1 + h and 1 - h; ``stein``, smoothed by
             Gaussian gates; ``softplus`` in the place of ReLUs (their error is reported); ``occlusion``,
             f - f_i - f_j + f_ij; ``path``, exact derivatives along the path from the baseline; ``auto``:
-            ``grad_diff`` where a ReLU, a max-pool or their like lies behind the gates, else ``exact``.
-            Default: auto
+            ``grad_diff`` where a ReLU, a max-pool or their like lies behind the gates and for gates on
+            attention, else ``exact``. Default: auto
         output (str): what is explained: ``logit`` (what forward_func gives), or of its scores (rows, classes)
             ``log_odds``, ``log_prob``, ``prob``, ``margin`` (to the runner-up). Second derivatives of
             saturated probabilities vanish, and those of a log_prob are the competition of classes.

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from hoi_captum.core.attention_gates import AttentionGates
 from hoi_captum.core.derivatives import Variable, grow, hessian, piecewise_linear_steps
 from hoi_captum.core.differences import (
     gradient_differences,
@@ -233,12 +234,16 @@ class Settings:
 def choose_mode(mode: str, variant: str, gates: Gates) -> str:
     """The mode that ``auto`` stands for; a mode that was chosen is kept.
 
-    Second derivatives are blind to ReLUs and max-pools; where any lies behind the gates gradients are
-    compared instead. The variant ``cam_basic`` is a formula of second derivatives alone.
+    Gradients are compared where second derivatives see too little: where a ReLU or a max-pool lies behind the
+    gates, to which they are blind, and for gates on attention, near whose 1 a saturated model is almost flat.
+    The variant ``cam_basic`` is a formula of second derivatives alone.
     """
     if mode != "auto":
         return mode
-    return "grad_diff" if variant != "cam_basic" and piecewise_linear_steps(gates) else "exact"
+    if variant == "cam_basic":
+        return "exact"
+    flat = isinstance(gates, AttentionGates) or piecewise_linear_steps(gates)
+    return "grad_diff" if flat else "exact"
 
 
 def operator(mode: str, settings: Settings, size: PassSize, on_rows: Callable[[int], object]) -> Operator:
