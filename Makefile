@@ -5,13 +5,17 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint format benchmarks clean
+.PHONY: demo test tutorials lint format benchmarks clean
 
 demo: $(INSTALLED)
 	$(BIN)/hoi-captum demo
 
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+
+# runs the notebooks from top to bottom; their claims are asserts, their files stay as they are
+tutorials: $(VENV)/.tutorials
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider --nbmake --nbmake-timeout=300 tutorials
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -42,6 +46,10 @@ $(INSTALLED): pyproject.toml requirements/torch.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) --requirement requirements/torch.txt
 	$(PIP) --editable ".[test,lint]"
+	touch $@
+
+$(VENV)/.tutorials: $(INSTALLED)
+	$(PIP) --editable ".[tutorials]"
 	touch $@
 
 clean:
