@@ -99,7 +99,8 @@ def test_every_combination_that_is_allowed(gate, variant, mode, order):
         np.testing.assert_allclose(cells, result.node_scores(), rtol=1e-12, atol=0)
         provenance = result.provenance
         assert provenance.details["gate"] == gate
-        assert provenance.details["mode"] == ("exact" if mode == "auto" else mode)
+        chosen = "grad_diff" if gate in ("attention", "value") else "exact"
+        assert provenance.details["mode"] == (chosen if mode == "auto" else mode)
         assert provenance.forward_passes > 0
         assert ("swap_error" in provenance.details) == (mode == "softplus")
         assert provenance.seed == (0 if mode == "stein" else None)
@@ -118,6 +119,10 @@ def test_the_mode_that_is_chosen():
     assert mode(TaylorCAM(smooth), images()) == "exact"
     assert mode(TaylorCAM(smooth, output="margin"), images()) == "exact"
     steps = (nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5), nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 3))
+    causal = TinyAttention(causal=True)
+    assert mode(TaylorCAM(causal), tokens()) == "grad_diff"  # a saturated model is flat near a gate's 1
+    assert mode(TaylorCAM(causal, gate="value"), tokens()) == "grad_diff"
+    assert mode(TaylorCAM(causal, gate="input"), tokens()) == "exact"
     mixed = nn.Sequential(*steps).double()
     for f in (mixed, lambda x: mixed(x)):  # parameters of a model behind a function are not frozen
         assert mode(TaylorCAM(f, mixed[0]), table()) == "grad_diff"
