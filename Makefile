@@ -15,7 +15,7 @@ test: $(INSTALLED)
 
 # runs the notebooks from top to bottom; their claims are asserts, their files stay as they are
 tutorials: $(VENV)/.tutorials
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider --nbmake --nbmake-timeout=300 tutorials
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider --nbmake --nbmake-timeout=300 tutorials $(PYTEST_ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
