@@ -343,8 +343,8 @@ def _print_json(data: Any) -> None:
 
 def _print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     table = Table()
-    for column in columns:
-        table.add_column(column)
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=number == 0)  # the first is a name, to be copied
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)

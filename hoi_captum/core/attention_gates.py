@@ -26,6 +26,10 @@ class AttentionGates(Gates):
         values: instead multiply the value vectors of position j in the first layer's attention by its gate.
         attention: what is known of the model's attention. Default: found by running it once
 
+    Attributes:
+        attention: what is known of the model's attention.
+        values: as given.
+
     Raises:
         InputError: the forward function does no such attention.
         PlayerError: units that divide a position.
@@ -49,7 +53,7 @@ class AttentionGates(Gates):
                 f"(B, T, H), here {tuple(arguments.inputs[0].shape)}; use gate='input' or a layer, or load "
                 "the model with attn_implementation='sdpa' or 'eager'"
             )
-        self.attention, self._values = found, values
+        self.attention, self.values = found, values
         self._positions = Players((_owners(players.masks[0]),), players.count)
 
     def _run(
@@ -63,10 +67,10 @@ class AttentionGates(Gates):
         if scale is None:
             return self.arguments.run(inputs, rows)
         on_positions = self._positions.on_cells(scale, 0, rows, background=1).expand(len(rows), -1)
-        if not self._values:
+        if not self.values:
             on_positions = on_positions.clamp(min=self._SMALLEST)
         # the kernel that is differentiable twice, also on the way forward
-        with sdpa_kernel(SDPBackend.MATH), GatedAttention(on_positions, self.attention, values=self._values):
+        with sdpa_kernel(SDPBackend.MATH), GatedAttention(on_positions, self.attention, values=self.values):
             return self.arguments.run(inputs, rows)
 
 

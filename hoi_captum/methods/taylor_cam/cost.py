@@ -6,25 +6,24 @@ import sys
 import warnings
 
 from hoi_captum.errors import CostWarning, TooManyPlayersError
-from hoi_captum.methods.taylor_cam.operators import Operator
 
 MANY = 64  # units, above which the cost is warned of
 
 
-def announce(mode: str, units: int, taken: Operator, most: int, *, show: bool) -> None:
+def announce(mode: str, units: int, cost: float, most: int, *, show: bool) -> None:
     """Say what derivatives of so many units cost, and refuse what will not end.
 
     Args:
-        mode: what the operator is called.
+        mode: how derivatives are taken.
         units: k.
-        taken: how derivatives are taken.
+        cost: in forward passes, for each row.
         most: the limit.
         show: also say it on stderr.
 
     Raises:
         TooManyPlayersError: more units than the limit.
     """
-    about = f"{units} units, mode {mode!r}: about {taken.cost(units):,.0f} forward passes for each row"
+    about = f"{units} units, mode {mode!r}: about {cost:,.0f} forward passes for each row"
     ways_out = "group cells into fewer units (feature_mask, players=... of explain) or gate a later layer"
     if units > most:
         raise TooManyPlayersError(

@@ -2,6 +2,7 @@ r"""From gated units to pairs and triples: the variants' formulas, and what is m
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 from hoi_captum.core.derivatives import gradient
 from hoi_captum.core.differences import occlusion
 from hoi_captum.core.gates import Gates
+from hoi_captum.errors import DataWarning
 from hoi_captum.methods.taylor_cam.operators import Operator
 from hoi_captum.methods.taylor_cam.triples import find_triples
 
@@ -95,6 +97,27 @@ def find(
         together=_together(gates, taken, found, synergy, order),
         asymmetry=asymmetry,
     )
+
+
+def warn_of_zeros(findings: Findings, *, blind: bool) -> None:
+    """Say why nothing was found, where nothing was.
+
+    Args:
+        findings: of a call.
+        blind: whether the derivatives were second ones by wish, which see no ReLUs.
+    """
+    if any(map(len, findings.scores)):
+        return
+    if not bool(findings.main.any()):
+        reason = "nothing that the gates do changes the output"
+        way_out = "check that the inputs differ from the baselines, and that the output uses the gated units"
+    else:
+        reason = "the output is a sum over the gated units: nothing behind them interacts"
+        way_out = "gate an earlier layer or the inputs, or explain output='log_prob'"
+    if blind:
+        reason += ", or ReLUs and max-pools do, which have no second derivatives"
+        way_out += ", or use mode='auto'"
+    warnings.warn(f"all derivatives are zero: {reason}; {way_out}", DataWarning, stacklevel=6)
 
 
 def _taylor(gates: Gates, taken: Operator) -> tuple[Tensor, Tensor, Tensor]:

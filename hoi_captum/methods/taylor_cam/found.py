@@ -27,7 +27,8 @@ class Found:
 
     Attributes:
         findings, gates: for all rows of the batch.
-        gate, mode: what was gated and how derivatives were taken.
+        gate: what was gated.
+        modes: how each row's derivatives were taken.
         swap_error: of each row's output, where the model was changed for it.
         grid: rows and columns of units that are cells of a map, or None.
         target: as text.
@@ -38,7 +39,7 @@ class Found:
     findings: Findings
     gates: Gates
     gate: str
-    mode: str
+    modes: tuple[str, ...]
     swap_error: list[float] | None
     grid: tuple[int, int] | None
     target: str
@@ -82,9 +83,9 @@ class Found:
 
     def _details(self, row: int) -> dict[str, Any]:
         details: dict[str, Any] = {
-            "mode": self.mode,
+            "mode": self.modes[row],
             "gate": self.gate,
-            "how": f"{self.mode} by gates on {_GATED[self.gate]}",
+            "how": f"{self.modes[row]} by gates on {_GATED[self.gate]}",
         }
         asymmetry = float(self.findings.asymmetry[row])
         if not math.isnan(asymmetry):  # the cam variants have none

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, ClassVar
@@ -21,9 +20,9 @@ from hoi_captum.core.passes import PassSize
 from hoi_captum.core.progress import progress_bar
 from hoi_captum.core.provenance import describe_model
 from hoi_captum.core.state import module_behind, preserved_state, warn_of_training_mode
-from hoi_captum.errors import DataWarning, InputError, OptionError
+from hoi_captum.errors import InputError, OptionError
 from hoi_captum.methods.taylor_cam.cost import announce
-from hoi_captum.methods.taylor_cam.findings import Findings, find
+from hoi_captum.methods.taylor_cam.findings import find, warn_of_zeros
 from hoi_captum.methods.taylor_cam.found import Found
 from hoi_captum.methods.taylor_cam.gating import (
     GATES,
@@ -33,7 +32,7 @@ from hoi_captum.methods.taylor_cam.gating import (
     input_gates,
     layer_gates,
 )
-from hoi_captum.methods.taylor_cam.operators import MODES, Settings, choose_mode, operator
+from hoi_captum.methods.taylor_cam.modes import MODES, Settings, choose_modes, operator_of
 from hoi_captum.methods.taylor_cam.result import TaylorInteractions
 
 VARIANTS = ("taylor", "cam", "cam_basic")
@@ -79,8 +78,8 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
         mode (str): ``exact``; ``grad_diff``, gradients at gates 1 + h and 1 - h; ``stein``, smoothed by
             Gaussian gates; ``softplus`` in the place of ReLUs (their error is reported); ``occlusion``,
             f - f_i - f_j + f_ij; ``path``, exact derivatives along the path from the baseline; ``auto``:
-            ``grad_diff`` where a ReLU, a max-pool or their like lies behind the gates and for gates on
-            attention, else ``exact``. Default: auto
+            ``grad_diff`` where a ReLU, a max-pool or their like lies behind the gates, ``occlusion`` for rows
+            of gates on attention at which the model is saturated, else ``exact``. Default: auto
         output (str): what is explained: ``logit`` (what forward_func gives), or of its scores (rows, classes)
             ``log_odds``, ``log_prob``, ``prob``, ``margin`` (to the runner-up). Second derivatives of
             saturated probabilities vanish, and those of a log_prob are the competition of classes.
@@ -337,13 +336,15 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
                 gate, gates = input_gates(self.gate, forward_func, given, at_layer)
             else:
                 gate, gates = "layer", layer_gates(self.layer, self.device_ids, forward_func, given, at_layer)
-            mode = choose_mode(self.settings.mode, self.variant, gates)
             size = PassSize.for_inputs(gates.arguments.inputs, sought=False)
             if internal_batch_size is not None:
                 size = PassSize(check_count("internal_batch_size", internal_batch_size))
-            with progress_bar(f"{mode} derivatives", None, "row", show_progress) as bar:
-                taken = operator(mode, self.settings, size, lambda rows: bar.update(max(rows - bar.n, 0)))
-                announce(mode, gates.n_units, taken, self.max_players, show=show_progress)
+            modes = choose_modes(self.settings.mode, self.variant, gates)
+            said = " or ".join(sorted(set(modes)))
+            cost = operator_of(modes, self.settings, size).cost(gates.n_units)
+            announce(said, gates.n_units, cost, self.max_players, show=show_progress)
+            with progress_bar(f"{said} derivatives", None, "row", show_progress) as bar:
+                taken = operator_of(modes, self.settings, size, lambda rows: bar.update(max(rows - bar.n, 0)))
                 findings = find(
                     gates,
                     taken,
@@ -354,29 +355,19 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
                     synergy=self.synergy,
                 )
             swap_error = taken.swap_error(gates)
-        self._warn_of_zeros(mode, findings)
+        warn_of_zeros(findings, blind=self.settings.mode in ("exact", "path"))
         has_mask = given[4] is not None or at_layer[1] is not None
         return Found(
             findings=findings,
             gates=gates,
             gate=gate,
-            mode=mode,
+            modes=modes,
             swap_error=swap_error,
             target=str(given[2]),
             grid=None if has_mask else grid_of(gates),
             seconds=time.perf_counter() - started,
-            seed=self.settings.seed if mode == "stein" else None,
+            seed=self.settings.seed if self.settings.mode == "stein" else None,
         )
-
-    def _warn_of_zeros(self, mode: str, findings: Findings) -> None:
-        if any(map(len, findings.scores)) or not bool(findings.main.any()):
-            return
-        reason = "the output is a sum over the gated units: nothing behind them interacts"
-        way_out = "gate an earlier layer or the inputs, or explain output='log_prob'"
-        if self.settings.mode in ("exact", "path"):
-            reason += ", or ReLUs and max-pools do, which have no second derivatives"
-            way_out += ", or use mode='auto'"
-        warnings.warn(f"all derivatives are zero: {reason}; {way_out}", DataWarning, stacklevel=5)
 
     def _attributions(self, found: Found, inputs: Any) -> Any:
         cells = found.gates.spread(found.findings.node_scores())

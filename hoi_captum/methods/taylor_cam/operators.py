@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from hoi_captum.core.attention_gates import AttentionGates
-from hoi_captum.core.derivatives import Variable, grow, hessian, piecewise_linear_steps
+from hoi_captum.core.derivatives import Variable, grow, hessian
 from hoi_captum.core.differences import (
     gradient_differences,
     gradient_differences_of_pairs,
@@ -216,43 +215,27 @@ class Occlusion(Operator):
         return 1 + k + k * (k - 1) / 2
 
 
-MODES = ("auto", "exact", "grad_diff", "stein", "softplus", "occlusion", "path")
-
-
 @dataclass(frozen=True)
-class Settings:
-    """Options of the operators, as the method's constructor has them."""
+class RowByRow(Operator):
+    """One operator for some rows of the batch and another for the others.
 
-    mode: str
-    h: float
-    n_samples: int
-    stdev: float
-    beta: float
-    seed: int
-
-
-def choose_mode(mode: str, variant: str, gates: Gates) -> str:
-    """The mode that ``auto`` stands for; a mode that was chosen is kept.
-
-    Gradients are compared where second derivatives see too little: where a ReLU or a max-pool lies behind the
-    gates, to which they are blind, and for gates on attention, near whose 1 a saturated model is almost flat.
-    The variant ``cam_basic`` is a formula of second derivatives alone.
+    Attributes:
+        usual, other: the operators.
+        chosen: (B,) bool, the rows of ``other``.
     """
-    if mode != "auto":
-        return mode
-    if variant == "cam_basic":
-        return "exact"
-    flat = isinstance(gates, AttentionGates) or piecewise_linear_steps(gates)
-    return "grad_diff" if flat else "exact"
 
+    usual: Operator
+    other: Operator
+    chosen: Tensor
 
-def operator(mode: str, settings: Settings, size: PassSize, on_rows: Callable[[int], object]) -> Operator:
-    """The operator of a mode."""
-    if mode == "grad_diff":
-        return GradientDifference(size, settings.h, on_rows=on_rows)
-    if mode == "stein":
-        return Stein(size, settings.n_samples, settings.stdev, settings.seed, on_rows=on_rows)
-    if mode == "softplus":
-        return Softplus(size, beta=settings.beta, on_rows=on_rows)
-    plain: dict[str, type[Operator]] = {"exact": Exact, "occlusion": Occlusion, "path": AlongPath}
-    return plain[mode](size, on_rows=on_rows)
+    def second(self, gates: Gates, wrt: Pair = SCALES) -> Tensor:
+        return self._merged(self.usual.second(gates, wrt), self.other.second(gates, wrt))
+
+    def third(self, gates: Gates, pairs: Tensor) -> Tensor:
+        return self._merged(self.usual.third(gates, pairs), self.other.third(gates, pairs))
+
+    def _merged(self, usual: Tensor, other: Tensor) -> Tensor:
+        return torch.where(self.chosen.view(-1, 1, 1), other, usual)
+
+    def cost(self, k: int) -> float:
+        return self.usual.cost(k) + self.other.cost(k)

@@ -12,17 +12,14 @@ from hoi_captum.core.derivatives import grow, hessian
 from hoi_captum.core.differences import path_weights
 from hoi_captum.core.gates import Gates, InputGates
 from hoi_captum.core.passes import PassSize
+from hoi_captum.methods.taylor_cam.modes import MODES, Settings, operator_of
 from hoi_captum.methods.taylor_cam.operators import (
-    MODES,
     AlongPath,
     Exact,
-    GradientDifference,
     Occlusion,
-    Settings,
+    RowByRow,
     Softplus,
     Stein,
-    choose_mode,
-    operator,
 )
 
 EXACT = {"rtol": 0, "atol": 1e-10}
@@ -38,29 +35,6 @@ def gates_of(f, x: Tensor = X) -> InputGates:
 
 def product(x: Tensor) -> Tensor:
     return x.prod(1)
-
-
-def test_modes_have_their_operators_and_settings():
-    size, told = PassSize(7), print
-    found = {mode: operator(mode, SETTINGS, size, told) for mode in MODES if mode != "auto"}
-    assert found == {
-        "exact": Exact(size, on_rows=told),
-        "grad_diff": GradientDifference(size, 0.25, on_rows=told),
-        "stein": Stein(size, 32, 0.2, 5, on_rows=told),
-        "softplus": Softplus(size, beta=4.0, on_rows=told),
-        "occlusion": Occlusion(size, on_rows=told),
-        "path": AlongPath(size, on_rows=told),
-    }
-
-
-def test_auto_looks_for_relus():
-    smooth, relus = gates_of(lambda x: x.tanh().prod(1)), gates_of(lambda x: x.relu().sum(1).tanh())
-    assert choose_mode("auto", "taylor", smooth) == "exact"
-    assert choose_mode("auto", "taylor", relus) == "grad_diff"
-    assert choose_mode("auto", "cam", relus) == "grad_diff"
-    assert choose_mode("auto", "cam_basic", relus) == "exact"
-    for mode in MODES[1:]:
-        assert choose_mode(mode, "taylor", relus) == mode
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3])
@@ -130,7 +104,7 @@ def test_occlusion_of_pairs_and_triples():
 def test_costs_are_those_of_the_passes(mode):
     """Forward passes as they are, and a gradient as three; reverse passes through its graph as five."""
     gates: Gates = gates_of(lambda x: x.tanh().prod(1), X[:1])
-    taken = operator(mode, SETTINGS, PassSize(4), lambda rows: None)
+    taken = operator_of((mode,), SETTINGS, PassSize(4), lambda rows: None)
     taken.second(gates)
     k, points = gates.n_units, 9
     if mode in ("exact", "softplus", "path"):
@@ -143,3 +117,15 @@ def test_costs_are_those_of_the_passes(mode):
     else:
         assert gates.forward_passes == gates.backward_passes
         assert taken.cost(k) == 3 * gates.forward_passes
+
+
+def test_rows_may_have_operators_of_their_own():
+    gates, size = gates_of(product), PassSize(8)
+    chosen = torch.tensor([False, True, False])
+    taken = RowByRow(size, Exact(size), Occlusion(size), chosen)
+    exact, switched = Exact(size), Occlusion(size)
+    second, third = taken.second(gates), taken.third(gates, PAIRS)
+    for row, own in enumerate((exact, switched, exact)):
+        torch.testing.assert_close(second[row], own.second(gates)[row], **EXACT)
+        torch.testing.assert_close(third[row], own.third(gates, PAIRS)[row], **EXACT)
+    assert taken.cost(3) == exact.cost(3) + switched.cost(3)
