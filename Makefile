@@ -27,7 +27,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# one thread: ratios of times mean little otherwise; about an hour
+# one thread: ratios of times mean little otherwise; two hours or so
 # (benchmarks.corex_communities PATH needs a file of UCI's: see its --help)
 benchmarks: $(INSTALLED)
 	$(PIP) --editable ".[benchmarks]"
@@ -40,6 +40,10 @@ benchmarks: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.corex_embedding
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.corex_ablation
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.corex_networks
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.tnid_synthetic
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.taylor_modes
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.taylor_cost
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.relations
 
 # a virtual environment of its own, made anew when the requirements change
 $(INSTALLED): pyproject.toml requirements/torch.txt

@@ -185,7 +185,9 @@ def _as_baseline(baseline: Any, x: Tensor) -> Tensor:
             raise InputError(f"expected a baseline of shape {sorted(shapes)}, got {tuple(baseline.shape)}")
     elif not isinstance(baseline, bool | int | float):
         raise InputError(f"expected a baseline to be a number or a Tensor, got {type(baseline).__name__}")
-    tensor = torch.as_tensor(baseline).to(x.device)
+    # a number of Python has the digits of float64
+    exact = torch.float64 if isinstance(baseline, float) else None
+    tensor = torch.as_tensor(baseline, dtype=exact).to(x.device)
     cast = tensor.to(x.dtype)
     # rounding to another float type is what mixed precision does; a fraction made an integer is an error
     fractions = tensor.is_floating_point() and not x.is_floating_point()

@@ -1,4 +1,4 @@
-"""Gates on what is attended to, in any transformer."""
+"""Gates on what is attended to, in transformers whose attention can be seen."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ class AttentionGates(Gates):
 
     At 1 it is the model; towards 0 nothing looks at position j any more, in no layer. A position goes on to
     see itself, and the gate of the last position of a causal model, at which nothing else looks, is put on
-    its own score instead. Works on any transformer whose positions are those of its first input, (B, T) or
-    (B, T, H), and that calls PyTorch's attention or a softmax over (rows, heads, T, T) scores.
+    its own score instead. Works on transformers whose positions are those of the first input, (B, T) or
+    (B, T, H), and that call PyTorch's attention or a softmax over (rows, heads, T, T) scores themselves;
+    ``nn.MultiheadAttention`` hides both.
 
     Args:
         arguments: the forward function and its inputs.

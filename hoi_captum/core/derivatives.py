@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hoi_captum.core.differentiable import any_piecewise, check_twice, differentiable
 from hoi_captum.core.gates import Gates
+from hoi_captum.core.options import check_choice
 from hoi_captum.errors import DataWarning, ModelOutputError
 
 Variable = Literal["scale", "shift", "channels"]
@@ -145,6 +146,7 @@ class _Reverse:
     """
 
     def __init__(self, strategy: Strategy, gates: Gates, on_done: Callable[[int], object] | None) -> None:
+        check_choice("strategy", strategy, STRATEGIES)
         self._gates = gates
         # None: not decided yet
         self._batched = {"loop": False, "batched": True}.get(strategy, gates.vectorised)

@@ -70,7 +70,8 @@ def _explained(text: str) -> str | None:
             "a value that the derivatives need was changed in place; build the model with inplace=False "
             f"(nn.ReLU(inplace=True) and x += ... do that), or {_OTHER_MODES}"
         )
-    if "derivative" in text and ("not implemented" in text or "does not support" in text):
+    unsupported = "not implemented" in text or "does not support" in text or "not currently support" in text
+    if (unsupported and ("derivative" in text or "double backward" in text)) or "donated" in text:
         return _no_second_derivative(text.splitlines()[0])
     return None
 
@@ -78,7 +79,8 @@ def _explained(text: str) -> str | None:
 def _no_second_derivative(why: str) -> str:
     return (
         f"the model has a step that cannot be differentiated so often ({why}); load attention with "
-        f"attn_implementation='eager' where it is one of a package of its own, or {_OTHER_MODES}"
+        "attn_implementation='eager' where it is one of a package of its own, give the model as it was "
+        f"before torch.compile, or {_OTHER_MODES}"
     )
 
 

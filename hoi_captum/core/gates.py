@@ -198,7 +198,7 @@ class LayerGates(Gates):
         layer: any module that the forward function runs.
         layer_mask: unit ids of the layer's cells, (1 or B, ...) broadcastable to its tensors. Default: each
             position is a unit, all channels together: (H, W) of (B, C, H, W), T of (B, T, H), features of
-            (B, D)
+            (B, D). Of (B, C, L), as Conv1d gives it, that makes units of the channels: give a mask (1, 1, L)
         layer_baselines: a number, or tensors (1 or B, ...) like the layer's. Default: 0
         input_mask: unit ids of the inputs, for layers whose positions are those of the input: maps of images,
             (B, T, H) of T tokens. Used where there is no ``layer_mask``.

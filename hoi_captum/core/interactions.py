@@ -209,7 +209,10 @@ class Interactions:
         if type(other) is not type(self):
             return NotImplemented
         mine, theirs = self._parts(), other._parts()
-        return mine.keys() == theirs.keys() and all(np.array_equal(mine[k], theirs[k]) for k in mine)
+        if mine.keys() != theirs.keys():
+            return False
+        floats = {k for k, v in mine.items() if getattr(v, "dtype", None) == np.float64}  # may hold NaN
+        return all(np.array_equal(mine[k], theirs[k], equal_nan=k in floats) for k in mine)
 
     __hash__ = None  # type: ignore[assignment]  # arrays inside: equal by content, not hashable
 

@@ -436,3 +436,14 @@ def test_the_members_of_a_term_are_named_strongest_first():
     assert term.ranked == (1, 2, 0)
     assert table.label(table[0]) == "b · c · a"
     assert Term((0, 2), "and", None, 1.0).ranked == (0, 2)
+
+
+def test_what_was_not_measured_is_equal_to_itself():
+    def table(value: float) -> Interactions:
+        return Interactions.from_terms(
+            ["a"], [], provenance=Provenance("m"), arrays={"x": np.array([np.nan, value])}
+        )
+
+    assert table(1.0) == table(1.0)
+    assert table(1.0) != table(2.0)
+    assert table(np.nan) != table(1.0)
