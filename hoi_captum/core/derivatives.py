@@ -42,7 +42,7 @@ def gradient(
         variables = _leaves(gates, (wrt,), at, rows)
         value = _value(gates, variables, rows)
         gates.backward_passes += len(value)
-        return _finite(_derivative(value.sum(), variables[wrt]))
+        return _finite(_derivative(value.sum(), variables[wrt], last=True))
 
 
 def hessian(
@@ -253,8 +253,9 @@ def _derivative(
     *,
     create_graph: bool = False,
     batched: bool = False,
+    last: bool = False,
 ) -> Tensor:
-    """One reverse pass; zero where nothing leads from the variable to the outputs."""
+    """One reverse pass (the ``last`` of its graph?); zero where nothing leads from variable to outputs."""
     if not outputs.requires_grad:
         shape = variable.shape if cotangent is None or not batched else (len(cotangent), *variable.shape)
         return variable.new_zeros(shape)
@@ -262,7 +263,7 @@ def _derivative(
         outputs,
         variable,
         cotangent,
-        retain_graph=True,
+        retain_graph=not last,
         create_graph=create_graph,
         allow_unused=True,
         is_grads_batched=batched,

@@ -31,6 +31,7 @@ _PIECEWISE = (
     "Amax",
     "Min",
     "Amin",
+    "CompiledFunction",  # of torch.compile: what is in it cannot be seen
 )
 # the code of every function that has this mark
 _ONCE = torch.autograd.function.once_differentiable(lambda _: None).__code__
@@ -100,9 +101,11 @@ def check_twice(value: Tensor, leaf: Tensor) -> None:
     """Refuse steps whose second derivative torch would take for zero, without a word.
 
     Raises:
-        InputError: a custom function that is marked as differentiable once.
+        InputError: a custom function that is marked as differentiable once, or a compiled model.
     """
     for node in _steps(value, leaf):
+        if type(node).__name__.startswith("CompiledFunction"):
+            raise InputError(_no_second_derivative("it was compiled"))
         function: Any = getattr(node, "_forward_cls", None)
         if getattr(getattr(function, "backward", None), "__code__", None) is _ONCE:
             raise InputError(_no_second_derivative(f"{function.__name__} is marked @once_differentiable"))

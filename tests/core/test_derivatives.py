@@ -592,3 +592,19 @@ def test_norms_that_have_no_third_derivatives():
         InputError, match=r"batch_norm does not support 3rd.*'grad_diff', 'stein' or 'occlusion'"
     ):
         grow(gates, torch.tensor([[0, 1]]))
+
+
+def test_a_compiled_model_is_differentiated_once_and_no_more():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1)).double().eval()
+    compiled = torch.compile(net, backend="aot_eager")
+    x = torch.randn(2, 3, dtype=torch.float64)
+
+    def gates(f) -> InputGates:
+        arguments = Arguments(f, x)
+        return InputGates(arguments, Players.from_feature_mask(arguments.inputs, None))
+
+    torch.testing.assert_close(gradient(gates(compiled)), gradient(gates(net)))
+    assert piecewise_linear_steps(gates(compiled))  # what cannot be seen may be a ReLU
+    with pytest.raises(InputError, match="it was compiled.*before torch.compile.*'grad_diff'"):
+        hessian(gates(compiled))
