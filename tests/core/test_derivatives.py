@@ -606,5 +606,5 @@ def test_a_compiled_model_is_differentiated_once_and_no_more():
 
     torch.testing.assert_close(gradient(gates(compiled)), gradient(gates(net)))
     assert piecewise_linear_steps(gates(compiled))  # what cannot be seen may be a ReLU
-    with pytest.raises(InputError, match="it was compiled.*before torch.compile.*'grad_diff'"):
+    with pytest.raises(InputError, match=r"it was compiled.*before torch\.compile.*'grad_diff'"):
         hessian(gates(compiled))
