@@ -27,7 +27,7 @@ from hoi_captum.core.coalitions import Players
 from hoi_captum.core.example import Example
 from hoi_captum.core.options import check_count, check_number
 from hoi_captum.core.progress import progress_bar
-from hoi_captum.core.state import evaluation_mode
+from hoi_captum.core.state import evaluation_mode, frozen
 from hoi_captum.errors import HoiError, InputError, ModelOutputError
 
 _MOMENTUM = 0.9  # the authors'
@@ -137,9 +137,12 @@ def fit_baseline(
             f"{type(adapter).__name__} does not say along which dimension of its inputs a baseline has its "
             "values (baseline_axis), so none can be learned"
         )
-    with evaluation_mode(adapter.model), torch.inference_mode(False), torch.enable_grad():
-        for parameter in adapter.model.parameters():  # evaluation_mode puts their own flags back
-            parameter.requires_grad_(False)
+    with (
+        evaluation_mode(adapter.model),
+        frozen(adapter.model),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+    ):
         examples, targets, skipped = _examples(adapter, samples, target, given)
         start, scale = start_and_scale(examples, axis)
         games = [_game(adapter, e, t, axis, start) for e, t in zip(examples, targets, strict=True)]

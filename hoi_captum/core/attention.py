@@ -7,16 +7,16 @@ softmax over the last axis of scores (rows, heads, T, T).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 from hoi_captum.core.arguments import Arguments
+from hoi_captum.core.rewriting import Rewriting
 
 _SOFTMAXES = (functional.softmax, torch.softmax, torch.special.softmax, Tensor.softmax)
 _INVISIBLE = -1e3  # a score that is so far below another has the weight 0, in any dtype
@@ -49,7 +49,7 @@ def probe_attention(arguments: Arguments) -> AttentionProbe | None:
     return AttentionProbe(x.shape[1], watch.calls, watch.causal) if watch.calls else None
 
 
-class _Attention(TorchFunctionMode):
+class _Attention(Rewriting):
     """Hands each attention of ``rows`` texts over T positions to the hooks of a subclass."""
 
     def __init__(self, rows: int, positions: int) -> None:
@@ -57,14 +57,7 @@ class _Attention(TorchFunctionMode):
         self._rows, self._positions = rows, positions
         self.calls = 0
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
+    def call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if func is functional.scaled_dot_product_attention:
             return self._fused(func, *args, **kwargs)
         if func in _SOFTMAXES:
@@ -89,7 +82,9 @@ class _Attention(TorchFunctionMode):
         mask, value = self._change(mask, value)
         return func(query, key, value, mask, dropout_p, False, **others)
 
-    def _weights(self, func: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    def _weights(
+        self, func: Callable[..., Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Tensor:
         named = dict(kwargs)
         scores, *others = (named.pop("input"), *args) if "input" in named else args
         dim = others[0] if others else named.get("dim")

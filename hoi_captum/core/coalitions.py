@@ -50,7 +50,7 @@ class Players:
 
     @classmethod
     def from_feature_mask(
-        cls, inputs: tuple[Tensor, ...], feature_mask: tuple[Tensor, ...] | None
+        cls, inputs: tuple[Tensor, ...], feature_mask: Tensor | tuple[Tensor, ...] | None
     ) -> Players:
         """Check a Captum ``feature_mask`` against the inputs; None makes every cell a player.
 
@@ -61,6 +61,7 @@ class Players:
         """
         if feature_mask is None:
             return cls._one_per_cell(inputs)
+        feature_mask = feature_mask if isinstance(feature_mask, tuple) else (feature_mask,)
         if len(feature_mask) != len(inputs):
             raise PlayerError(
                 f"expected one feature_mask for each of the {len(inputs)} input tensors, "

@@ -71,8 +71,7 @@ class MaskedGame:
     ) -> None:
         self._arguments = Arguments(forward_func, inputs, baselines, target, additional_forward_args)
         self.n_examples = self._arguments.n_examples
-        masks = feature_mask if feature_mask is None or isinstance(feature_mask, tuple) else (feature_mask,)
-        self.players = Players.from_feature_mask(self.inputs, masks)
+        self.players = Players.from_feature_mask(self.inputs, feature_mask)
         self._limit = None
         self._pass_size = PassSize.for_inputs(self.inputs, sought=probe)
         if internal_batch_size is not None:

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
+
+from hoi_captum.core.rewriting import Rewriting
 
 _NORMS = (functional.layer_norm, torch.layer_norm)
 
 
-class WrittenOutLayerNorm(TorchFunctionMode):
+class WrittenOutLayerNorm(Rewriting):
     """While active every layer norm is computed by its formula, step by step.
 
     The second derivative of PyTorch's own is right; the third is not (torch 2.14, without any warning),
     which a triple's derivative by its three units in another order shows.
     """
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         written = _layer_norm if func in _NORMS else func
-        return written(*args, **(kwargs or {}))
+        return written(*args, **kwargs)
 
 
 def _layer_norm(

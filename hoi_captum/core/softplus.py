@@ -2,19 +2,20 @@ r"""ReLUs seen as softplus, without touching the model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
+
+from hoi_captum.core.rewriting import Rewriting
 
 _RELUS = (functional.relu, torch.relu, Tensor.relu)
 _IN_PLACE = (functional.relu_, torch.relu_, Tensor.relu_)
 
 
-class SoftplusForReLU(TorchFunctionMode):
+class SoftplusForReLU(Rewriting):
     r"""While active every ReLU is :math:`\ln(1 + e^{\beta x}) / \beta`, which has second derivatives.
 
     The model's outputs change too; how much has to be looked at.
@@ -27,14 +28,7 @@ class SoftplusForReLU(TorchFunctionMode):
         super().__init__()
         self._beta = beta
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
+    def call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if func not in _RELUS + _IN_PLACE:
             return func(*args, **kwargs)
         x = args[0] if args else kwargs["input"]

@@ -99,7 +99,6 @@ def _per_player(attributions: Any, inputs: Any, masks: Any, cells: str) -> NDArr
             f"expected attributions of one row, shaped like the inputs {shapes}, got "
             f"{[tuple(a.shape) for a in found]}"
         )
-    masks = masks if masks is None or isinstance(masks, tuple) else (masks,)
     players = Players.from_feature_mask(tensors, masks)
     flat, owners = _cells(found, players)
     n = players.count

@@ -34,6 +34,7 @@ TESTED_ELSEWHERE = {
     "core/arguments.py": ("core/test_games.py", "what a masked game is given"),
     "core/differentiable.py": ("core/test_derivatives.py", "what derivatives need, and refuse"),
     "core/layer_method.py": ("methods/local_corex/test_method.py", "a base class; the method stands on it"),
+    "core/rewriting.py": ("core/test_layer_norm.py", "a base class; what is rewritten stands on it"),
     "core/term.py": ("core/test_interactions.py", "a row of the table"),
     "errors.py": ("test_explanation.py", "classes without code; each test of an error uses them"),
     "hookspecs.py": ("test_registry.py", "a contract; the plugins there keep and break it"),

@@ -58,7 +58,7 @@ def input_gates(
     arguments = Arguments(forward_func, _plain(inputs), baselines, target, additional)
     if mask is None:
         mask = cells_of_a_grid(arguments.inputs)
-    players = Players.from_feature_mask(arguments.inputs, mask if isinstance(mask, tuple) else (mask,))
+    players = Players.from_feature_mask(arguments.inputs, mask)
     attention = None
     if gate == "auto":
         x = arguments.inputs[0]

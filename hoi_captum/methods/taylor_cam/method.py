@@ -19,7 +19,7 @@ from hoi_captum.core.options import check_choice, check_count, check_number
 from hoi_captum.core.passes import PassSize
 from hoi_captum.core.progress import progress_bar
 from hoi_captum.core.provenance import describe_model
-from hoi_captum.core.state import module_behind, preserved_state, warn_of_training_mode
+from hoi_captum.core.state import frozen, warn_of_training_mode
 from hoi_captum.errors import InputError, OptionError
 from hoi_captum.methods.taylor_cam.cost import announce
 from hoi_captum.methods.taylor_cam.findings import find, warn_of_zeros
@@ -325,11 +325,9 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
         show_progress: bool,
     ) -> Found:
         started = time.perf_counter()
-        models = [m for m in (module_behind(self.forward_func), self.layer) if m is not None]
+        models = [f for f in (self.forward_func, self.layer) if f is not None]
         warn_of_training_mode(*models)
-        with preserved_state(*models), torch.inference_mode(False):
-            for model in models:
-                model.requires_grad_(False)
+        with frozen(*models), torch.inference_mode(False):
             # read late: Captum's wrappers copy an instance and replace its forward_func
             forward_func = explained_output(self.forward_func, self.output)
             if self.layer is None:

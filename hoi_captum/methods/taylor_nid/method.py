@@ -21,7 +21,7 @@ from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.options import check_flag
 from hoi_captum.core.progress import progress_bar
 from hoi_captum.core.provenance import Provenance, describe_model
-from hoi_captum.core.state import module_behind, preserved_state, warn_of_training_mode
+from hoi_captum.core.state import frozen, warn_of_training_mode
 from hoi_captum.errors import DataWarning, InputError, NotFittedError
 from hoi_captum.methods.taylor_nid.aggregation import aggregated
 from hoi_captum.methods.taylor_nid.growth import Found, grow_sets
@@ -308,10 +308,7 @@ class TaylorNID(GradientAttribution):
         warn_of_training_mode(self.forward_func)
         with torch.inference_mode(False):  # in which nothing could be differentiated
             arguments = Arguments(self.forward_func, inputs, baselines, target, additional_forward_args)
-            masks = (
-                feature_mask if feature_mask is None or isinstance(feature_mask, tuple) else (feature_mask,)
-            )
-            players = Players.from_feature_mask(arguments.inputs, masks)
+            players = Players.from_feature_mask(arguments.inputs, feature_mask)
             self.settings.check_players(players.count)
             learned = self._learned
             if learned is None:
@@ -331,12 +328,9 @@ class TaylorNID(GradientAttribution):
     def _table(self, question: Question, learned: Learned, show_progress: bool) -> TaylorNIDInteractions:
         started, settings, k = time.perf_counter(), self.settings, question.players.count
         with (
-            preserved_state(self.forward_func),
+            frozen(self.forward_func),
             progress_bar("cross derivatives", settings.work(k), "set", show_progress) as bar,
         ):
-            module = module_behind(self.forward_func)
-            for parameter in () if module is None else module.parameters():
-                parameter.requires_grad_(False)
             source = self._source(question, learned, bar.update)
             found = grow_sets(
                 source,
