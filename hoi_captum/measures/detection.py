@@ -56,6 +56,7 @@ def r_precision(table: Interactions, truths: Sequence[Iterable[int]]) -> float:
     """Share of the R best sets that are truths, where there are R truths (Lerman et al., ICCV 2021).
 
     The ranking is :func:`pruned` first, and true parts of a truth are passed over: finding these is no fault.
+    A set of several kinds or scopes counts once, where it is strongest.
 
     Args:
         table: the interactions, of all orders.
@@ -68,7 +69,7 @@ def r_precision(table: Interactions, truths: Sequence[Iterable[int]]) -> float:
         InputError: as :func:`interaction_auc`.
     """
     wanted = _checked(truths, len(table.players))
-    ranking = [frozenset(t.members) for t in pruned(table)]
+    ranking = [frozenset(t.members) for t in pruned(_each_set_once(table))]
     ranking = [s for s in ranking if not any(s < truth for truth in wanted)]
     return sum(s in wanted for s in ranking[: len(wanted)]) / len(wanted)
 
@@ -96,6 +97,14 @@ def pruned(table: Table, n: int = 100) -> Table:
         if len(kept) == n:
             break
     return table.take(np.array(kept, dtype=np.intp))
+
+
+def _each_set_once(table: Interactions) -> Interactions:
+    """The strongest term of each set of players."""
+    strongest: dict[tuple[int, ...], int] = {}
+    for row in np.argsort(-np.abs(table.scores), kind="stable").tolist():
+        strongest.setdefault(table[row].members, row)
+    return table.take(np.array(list(strongest.values()), dtype=np.intp))
 
 
 def _checked(truths: Sequence[Iterable[int]], players: int) -> list[frozenset[int]]:

@@ -118,6 +118,24 @@ def test_r_precision_by_hand():
     assert r_precision(table_of({(2, 3, 4): 9.0, (3, 4): 8.0, (0, 1, 2): 1.0}), truths) == 0.5
 
 
+def test_r_precision_counts_a_set_of_several_kinds_once():
+    terms = [
+        Term((0, 1), "and", None, 3.0),
+        Term((0, 1), "or", None, 2.0),
+        Term((0, 3), "and", None, 1.0),
+        Term((2, 3), "and", None, 0.5),
+    ]
+    table = Interactions.from_terms("abcd", terms, provenance=Provenance("m"))
+    assert r_precision(table, [(0, 1), (2, 3)]) == 0.5
+    assert r_precision(table.where(players=[0, 1]), [(0, 1), (2, 3)]) == 0.5  # the second is missed
+    # more terms of one set than the ranking has places leave the others theirs
+    many = [Term((0, 1), "corex", f"region:{i}", 3.0) for i in range(120)]
+    table = Interactions.from_terms(
+        "abcd", [*many, Term((2, 3), "corex", "region:0", 0.5)], provenance=Provenance("m")
+    )
+    assert r_precision(table, [(0, 1), (2, 3)]) == 1.0
+
+
 def test_truths_that_are_none():
     table = table_of({(0, 1): 1.0})
     for truths in ([], [(0,)], [(0, 5)], [(0, 0)], [(-1, 2)]):
