@@ -105,6 +105,7 @@ class TaylorNID(GradientAttribution):
     orders: ClassVar[tuple[int, int | None]] = (2, None)
     summary: ClassVar[str] = "sets that a model combines over all of its data, by cross derivatives"
     several_models: ClassVar[bool] = False
+    default_output: ClassVar[str] = "logit"  # of log-odds it would find the competition of classes
     result: ClassVar[type[Interactions]] = TaylorNIDInteractions
 
     def __init__(

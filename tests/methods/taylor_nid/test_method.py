@@ -352,6 +352,14 @@ def test_in_one_call():
         hoi.explain(net, [0.1, 0.2, 0.3], "taylor-nid", target=0)
 
 
+def test_one_call_explains_the_logit_not_the_competition_of_classes():
+    torch.manual_seed(0)
+    linear, background = nn.Linear(3, 3), random_rows(50, 3).tolist()
+    with pytest.warns(DataWarning, match="no players interact there"):
+        explanation = hoi.explain(linear, [0.1, 0.2, 0.3], "taylor-nid", background=background, target=0)
+    assert explanation.interactions.scores.tolist() == [0.0] * 3
+
+
 # ---------------------------------------------------------------- inside Captum, and the model left alone
 def test_inside_captum(net):
     data = random_rows(30, 4)
