@@ -8,7 +8,7 @@ softmax over the last axis of scores (rows, heads, T, T).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -30,11 +30,13 @@ class AttentionProbe:
         positions: T.
         calls: how often it attends.
         causal: whether no position sees a later one.
+        last: (B,) the last position of each example that anything sees; behind it is padding. None: the last
     """
 
     positions: int
     calls: int
     causal: bool
+    last: Tensor | None = field(default=None, compare=False)
 
 
 def probe_attention(arguments: Arguments) -> AttentionProbe | None:
@@ -46,7 +48,7 @@ def probe_attention(arguments: Arguments) -> AttentionProbe | None:
     watch = _Watch(len(rows), x.shape[1])
     with torch.no_grad(), watch:
         arguments.output(tuple(x.clone() for x in arguments.inputs), rows)
-    return AttentionProbe(x.shape[1], watch.calls, watch.causal) if watch.calls else None
+    return AttentionProbe(x.shape[1], watch.calls, watch.causal, watch.last) if watch.calls else None
 
 
 class _Attention(Rewriting):
@@ -105,9 +107,12 @@ class _Attention(Rewriting):
 
 
 class _Watch(_Attention):
-    """Changes nothing; sees whether attention is causal."""
+    """Changes nothing; sees whether attention is causal, and where each text ends."""
 
-    causal = True
+    def __init__(self, rows: int, positions: int) -> None:
+        super().__init__(rows, positions)
+        self.causal = True
+        self.last = torch.full((rows,), positions - 1)
 
     def _see(self, mask: Tensor | None) -> None:
         above = torch.ones(self._positions, self._positions, dtype=torch.bool).triu(1)
@@ -119,6 +124,14 @@ class _Watch(_Attention):
         hidden = nothing | (mask - mask.amax(-1, keepdim=True) < _INVISIBLE)
         hidden = hidden.expand(torch.broadcast_shapes(hidden.shape, above.shape))
         self.causal = self.causal and bool(hidden[..., above.to(mask.device)].all())
+        if self.calls == 1:
+            self._look_for_the_end(hidden)
+
+    def _look_for_the_end(self, hidden: Tensor) -> None:
+        seen = (~hidden).any(-2)  # by any query, (..., T)
+        seen = seen.flatten(1, -2).any(1) if seen.dim() > 2 else seen.reshape(-1, self._positions)
+        behind = seen.flip(-1).int().argmax(-1)
+        self.last = (self._positions - 1 - behind).expand(self._rows).cpu()
 
     def _change(self, mask: Tensor | None, value: Tensor) -> tuple[Tensor | None, Tensor]:
         self._see(mask)
@@ -135,16 +148,29 @@ class GatedAttention(_Attention):
     Args:
         gates: (m, T) of the positions, above 0 unless ``values``.
         attention: what the model does.
+        rows: (m,) which example is gated. Default: each of the batch
         values: gate the value vectors of the first attention instead of all scores.
     """
 
-    def __init__(self, gates: Tensor, attention: AttentionProbe, *, values: bool = False) -> None:
+    def __init__(
+        self,
+        gates: Tensor,
+        attention: AttentionProbe,
+        rows: Tensor | None = None,
+        *,
+        values: bool = False,
+    ) -> None:
         super().__init__(len(gates), attention.positions)
         self._gates, self._values = gates, values
-        counted = ~torch.eye(attention.positions, dtype=torch.bool, device=gates.device)
-        counted[-1, -1] = attention.causal
+        counted = ~torch.eye(attention.positions, dtype=torch.bool).expand(len(gates), -1, -1).contiguous()
+        if attention.causal:  # nothing else looks at the last position
+            ends = torch.full((len(gates),), attention.positions - 1)
+            if attention.last is not None:
+                ends = attention.last if rows is None else attention.last[rows.cpu()]
+            counted[torch.arange(len(gates)), ends, ends] = True
         # (m, 1, T, T): what is added to the score of query i and key j
-        self._bias = None if values else torch.where(counted, gates.log()[:, None, None, :], 0.0)
+        bias = torch.where(counted.to(gates.device), gates.log()[:, None, :], 0.0).unsqueeze(1)
+        self._bias = None if values else bias
 
     def _change(self, mask: Tensor | None, value: Tensor) -> tuple[Tensor | None, Tensor]:
         if self._bias is None:

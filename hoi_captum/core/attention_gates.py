@@ -16,10 +16,10 @@ class AttentionGates(Gates):
     r"""Gates on what is attended to: :math:`\log \alpha_j` is added to each attention score of key j.
 
     At 1 it is the model; towards 0 nothing looks at position j any more, in no layer. A position goes on to
-    see itself, and the gate of the last position of a causal model, at which nothing else looks, is put on
-    its own score instead. Works on transformers whose positions are those of the first input, (B, T) or
-    (B, T, H), and that call PyTorch's attention or a softmax over (rows, heads, T, T) scores themselves;
-    ``nn.MultiheadAttention`` hides both.
+    see itself, and the gate of the last position of a causal model (before any padding), at which nothing
+    else looks, is put on its own score instead. Works on transformers whose positions are those of the first
+    input, (B, T) or (B, T, H), and that call PyTorch's attention or a softmax over (rows, heads, T, T) scores
+    themselves; ``nn.MultiheadAttention`` hides both.
 
     Args:
         arguments: the forward function and its inputs.
@@ -52,7 +52,8 @@ class AttentionGates(Gates):
             raise InputError(
                 "the forward function does no attention over the positions of its first input, (B, T) or "
                 f"(B, T, H), here {tuple(arguments.inputs[0].shape)}; use gate='input' or a layer, or load "
-                "the model with attn_implementation='sdpa' or 'eager'"
+                "a HuggingFace model with attn_implementation='sdpa' or 'eager' (nn.MultiheadAttention and "
+                "nn.TransformerEncoder do not let theirs be seen)"
             )
         self.attention, self.values = found, values
         self._positions = Players((_owners(players.masks[0]),), players.count)
@@ -71,7 +72,8 @@ class AttentionGates(Gates):
         if not self.values:
             on_positions = on_positions.clamp(min=self._SMALLEST)
         # the kernel that is differentiable twice, also on the way forward
-        with sdpa_kernel(SDPBackend.MATH), GatedAttention(on_positions, self.attention, values=self.values):
+        gated = GatedAttention(on_positions, self.attention, rows, values=self.values)
+        with sdpa_kernel(SDPBackend.MATH), gated:
             return self.arguments.run(inputs, rows)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hoi_captum.core.differentiable import any_piecewise, check_twice, differentiable
+from hoi_captum.core.differentiable import any_piecewise, check_norms, check_twice, differentiable
 from hoi_captum.core.gates import Gates
 from hoi_captum.core.options import check_choice
 from hoi_captum.errors import DataWarning, ModelOutputError
@@ -113,6 +113,8 @@ def grow(
         variables = _leaves(gates, (wrt,), at, rows)
         value = _value(gates, variables, rows)
         check_twice(value, variables[wrt])
+        if sets.shape[2] > 1:
+            check_norms(value, variables[wrt])
         first = _derivative(value.sum(), variables[wrt], create_graph=True)
         reverse = _Reverse(strategy, gates, on_set)
         for index, heads in _by_prefix(sets):

@@ -71,6 +71,11 @@ def _explained(text: str) -> str | None:
             "a value that the derivatives need was changed in place; build the model with inplace=False "
             f"(nn.ReLU(inplace=True) and x += ... do that), or {_OTHER_MODES}"
         )
+    if "checkpoint" in text.lower():
+        return (
+            "the model recomputes activations in the reverse pass (torch.utils.checkpoint), which "
+            "derivatives by gates do not survive; switch checkpointing off"
+        )
     unsupported = "not implemented" in text or "does not support" in text or "not currently support" in text
     if (unsupported and ("derivative" in text or "double backward" in text)) or "donated" in text:
         return _no_second_derivative(text.splitlines()[0])
@@ -109,6 +114,19 @@ def check_twice(value: Tensor, leaf: Tensor) -> None:
         function: Any = getattr(node, "_forward_cls", None)
         if getattr(getattr(function, "backward", None), "__code__", None) is _ONCE:
             raise InputError(_no_second_derivative(f"{function.__name__} is marked @once_differentiable"))
+
+
+def check_norms(value: Tensor, leaf: Tensor) -> None:
+    """Refuse layer norms that could not be written out, since their third derivatives are wrong.
+
+    Raises:
+        InputError: there is one, inside of TorchScript say.
+    """
+    if any(type(node).__name__.startswith("NativeLayerNorm") for node in _steps(value, leaf)):
+        raise InputError(
+            "the model has a layer norm that cannot be written out (inside of TorchScript), and PyTorch's "
+            "own third derivative of it is wrong; give the model as it was before torch.jit, or use order=2"
+        )
 
 
 def _steps(value: Tensor, leaf: Tensor) -> set[Any]:

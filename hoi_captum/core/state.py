@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
-from hoi_captum.errors import TrainingModeWarning
+from hoi_captum.errors import InputError, TrainingModeWarning
 
 
 @contextmanager
@@ -75,6 +75,21 @@ def preserved_state(*forward_funcs: Any) -> Iterator[None]:
                 buffer.copy_(value)
             for parameter, flag in trainable:
                 parameter.requires_grad_(flag)
+
+
+def refuse_checkpointing(*forward_funcs: Any) -> None:
+    """Refuse models that recompute activations in the reverse pass, where nothing is gated any more.
+
+    Raises:
+        InputError: a module has ``gradient_checkpointing`` on, in training mode, where it works.
+    """
+    for model in filter(None, map(module_behind, forward_funcs)):
+        if any(m.training and getattr(m, "gradient_checkpointing", False) for m in model.modules()):
+            raise InputError(
+                f"{type(model).__name__} recomputes its activations (gradient checkpointing), which "
+                "derivatives by gates do not survive; call model.eval(), or "
+                "model.gradient_checkpointing_disable()"
+            )
 
 
 @contextmanager

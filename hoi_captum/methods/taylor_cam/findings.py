@@ -15,9 +15,11 @@ from torch import Tensor
 from hoi_captum.core.derivatives import gradient
 from hoi_captum.core.differences import occlusion
 from hoi_captum.core.gates import Gates
-from hoi_captum.errors import DataWarning
+from hoi_captum.errors import DataWarning, ModelOutputError
 from hoi_captum.methods.taylor_cam.operators import Operator
 from hoi_captum.methods.taylor_cam.triples import find_triples
+
+_ROUNDINGS = 4  # of the largest number that went in
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +33,7 @@ class Findings:
         members, scores: for each row the terms' units (t, order) and scores (t,), zeros left out.
         together: for each row units (s, order) and what they do when switched off, (s,).
         asymmetry: (B,) of the derivatives, in parts of their size; NaN where the formula has none.
+        noise: (B,) below which scores are as large as rounding makes them.
     """
 
     pairs: Tensor
@@ -40,6 +43,7 @@ class Findings:
     scores: tuple[NDArray[np.float64], ...]
     together: tuple[tuple[NDArray[np.int64], NDArray[np.float64]], ...]
     asymmetry: Tensor
+    noise: Tensor
 
     def node_scores(self) -> Tensor:
         """Each unit's sum of absolute scores, (B, k)."""
@@ -88,36 +92,53 @@ def find(
     else:
         found = find_triples(lambda chosen: taken.third(gates, chosen), pairs, search, top_k)
     found = [(members[scores != 0], scores[scores != 0]) for members, scores in found]
+    main = torch.cat([gradient(gates, rows=rows) for rows in taken.chunks(gates)])
     return Findings(
         pairs=pairs,
         curvature=curvature,
-        main=torch.cat([gradient(gates, rows=rows) for rows in taken.chunks(gates)]),
+        main=main,
         members=tuple(members for members, _ in found),
         scores=tuple(scores for _, scores in found),
         together=_together(gates, taken, found, synergy, order),
         asymmetry=asymmetry,
+        noise=_noise(gates, taken, main, squared=variant != "taylor"),
     )
 
 
-def warn_of_zeros(findings: Findings, *, blind: bool) -> None:
-    """Say why nothing was found, where nothing was.
+def warn_of_zeros(findings: Findings, *, order: int, smooth: bool) -> None:
+    """Say why nothing was found, where nothing was, or nothing but rounding.
 
     Args:
         findings: of a call.
-        blind: whether the derivatives were second ones by wish, which see no ReLUs.
+        order: of the terms.
+        smooth: whether the derivatives were second ones, which see no ReLUs.
     """
-    if any(map(len, findings.scores)):
+    noise = findings.noise.tolist()
+    if any(np.abs(s).max(initial=0.0) > n for s, n in zip(findings.scores, noise, strict=True)):
         return
-    if not bool(findings.main.any()):
+    units = findings.main.shape[1]
+    if units < order:
+        reason = f"a {'pair' if order == 2 else 'triple'} needs {order} units, and there is {units}"
+        way_out = "divide the input into more (feature_mask, players=... of explain)"
+    elif not bool(findings.main.any()):
         reason = "nothing that the gates do changes the output"
         way_out = "check that the inputs differ from the baselines, and that the output uses the gated units"
     else:
-        reason = "the output is a sum over the gated units: nothing behind them interacts"
-        way_out = "gate an earlier layer or the inputs, or explain output='log_prob'"
-    if blind:
-        reason += ", or ReLUs and max-pools do, which have no second derivatives"
-        way_out += ", or use mode='auto'"
-    warnings.warn(f"all derivatives are zero: {reason}; {way_out}", DataWarning, stacklevel=6)
+        reason = "the output is a sum over the gated units, so that nothing behind them interacts"
+        way_out = "gate an earlier layer or the inputs"
+        if smooth:
+            reason += ", or what interacts are ReLUs and their like, which have no second derivatives"
+            way_out += ", or use mode='grad_diff'"
+    zero = "no larger than rounding" if any(map(len, findings.scores)) else "zero"
+    warnings.warn(f"all derivatives are {zero}: {reason}; {way_out}", DataWarning, stacklevel=6)
+
+
+def _noise(gates: Gates, taken: Operator, main: Tensor, *, squared: bool) -> Tensor:
+    with torch.no_grad():
+        values = torch.cat([gates.run(rows).double().cpu() for rows in taken.chunks(gates)])
+    largest = torch.maximum(values.abs(), main.abs().amax(1))
+    noise = _ROUNDINGS * torch.finfo(gates.dtype).eps * largest
+    return noise.square() if squared else noise
 
 
 def _taylor(gates: Gates, taken: Operator) -> tuple[Tensor, Tensor, Tensor]:
@@ -169,5 +190,14 @@ def _together(
     padded[:] = np.arange(order)
     for row, members in enumerate(strongest):
         padded[row, : len(members)] = members
-    values = occlusion(gates, torch.from_numpy(padded), size=taken.size).numpy()
+    try:
+        values = occlusion(gates, torch.from_numpy(padded), size=taken.size).numpy()
+    except ModelOutputError as error:  # the derivatives stand, whatever the model does without its units
+        warnings.warn(
+            f"synergy is left out, since the model gives no number with units switched off ({error}); give "
+            "baselines that it accepts, or synergy=0",
+            DataWarning,
+            stacklevel=6,
+        )
+        values = np.full(padded.shape[:2], np.nan)
     return tuple((members, values[row, : len(members)]) for row, members in enumerate(strongest))

@@ -36,15 +36,20 @@ def check_gate(gate: str, layer: nn.Module | None) -> None:
 
 
 def input_gates(
-    gate: str, forward_func: Callable[..., Any], given: tuple[Any, ...], at_layer: tuple[Any, Any, bool]
+    gate: str,
+    variant: str,
+    forward_func: Callable[..., Any],
+    given: tuple[Any, ...],
+    at_layer: tuple[Any, Any, bool],
 ) -> tuple[str, Gates]:
     """Gates on the inputs or on the attention, and their name.
 
     ``auto`` takes the attention of models whose positions see none that follow, and of those that take token
-    ids: the norm of a LLaMA undoes a scaled embedding, and ids have no scale. Else it takes the inputs.
+    ids: the norm of a LLaMA undoes a scaled embedding, and ids have no scale. Else it takes the inputs, and
+    always for the cam variants, whose formulas need channels.
 
     Args:
-        gate: option of the method.
+        gate, variant: options of the method.
         forward_func: gives what is explained.
         given: Captum's arguments.
         at_layer: arguments that only a layer takes: baselines, mask, whether its input is meant.
@@ -63,7 +68,7 @@ def input_gates(
     if gate == "auto":
         x = arguments.inputs[0]
         is_ids = not x.is_floating_point()
-        if len(arguments.inputs) == 1 and (x.dim() == 3 or is_ids):
+        if variant == "taylor" and len(arguments.inputs) == 1 and (x.dim() == 3 or is_ids):
             attention = probe_attention(arguments)
         gate = "attention" if attention is not None and (attention.causal or is_ids) else "input"
     if gate == "input":

@@ -19,7 +19,7 @@ from hoi_captum.core.options import check_choice, check_count, check_number
 from hoi_captum.core.passes import PassSize
 from hoi_captum.core.progress import progress_bar
 from hoi_captum.core.provenance import describe_model
-from hoi_captum.core.state import frozen, warn_of_training_mode
+from hoi_captum.core.state import frozen, refuse_checkpointing, warn_of_training_mode
 from hoi_captum.errors import InputError, OptionError
 from hoi_captum.methods.taylor_cam.cost import announce
 from hoi_captum.methods.taylor_cam.findings import find, warn_of_zeros
@@ -34,6 +34,7 @@ from hoi_captum.methods.taylor_cam.gating import (
 )
 from hoi_captum.methods.taylor_cam.modes import MODES, Settings, choose_modes, operator_of
 from hoi_captum.methods.taylor_cam.result import TaylorInteractions
+from hoi_captum.methods.taylor_cam.triples import pairs_to_go_on_from
 
 VARIANTS = ("taylor", "cam", "cam_basic")
 SEARCHES = ("auto", "greedy", "all")
@@ -327,19 +328,20 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
         started = time.perf_counter()
         models = [f for f in (self.forward_func, self.layer) if f is not None]
         warn_of_training_mode(*models)
+        refuse_checkpointing(*models)
         with frozen(*models), torch.inference_mode(False):
             # read late: Captum's wrappers copy an instance and replace its forward_func
             forward_func = explained_output(self.forward_func, self.output)
             if self.layer is None:
-                gate, gates = input_gates(self.gate, forward_func, given, at_layer)
+                gate, gates = input_gates(self.gate, self.variant, forward_func, given, at_layer)
             else:
                 gate, gates = "layer", layer_gates(self.layer, self.device_ids, forward_func, given, at_layer)
             size = PassSize.for_inputs(gates.arguments.inputs, sought=False)
             if internal_batch_size is not None:
                 size = PassSize(check_count("internal_batch_size", internal_batch_size))
-            modes = choose_modes(self.settings.mode, self.variant, gates)
+            modes = choose_modes(self.settings.mode, self.variant, gates, size)
             said = " or ".join(sorted(set(modes)))
-            cost = operator_of(modes, self.settings, size).cost(gates.n_units)
+            cost = self._cost(modes, gates.n_units, size)
             announce(said, gates.n_units, cost, self.max_players, show=show_progress)
             with progress_bar(f"{said} derivatives", None, "row", show_progress) as bar:
                 taken = operator_of(modes, self.settings, size, lambda rows: bar.update(max(rows - bar.n, 0)))
@@ -353,7 +355,7 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
                     synergy=self.synergy,
                 )
             swap_error = taken.swap_error(gates)
-        warn_of_zeros(findings, blind=self.settings.mode in ("exact", "path"))
+        warn_of_zeros(findings, order=self.order, smooth="exact" in modes or "path" in modes)
         has_mask = given[4] is not None or at_layer[1] is not None
         return Found(
             findings=findings,
@@ -366,6 +368,12 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
             seconds=time.perf_counter() - started,
             seed=self.settings.seed if self.settings.mode == "stein" else None,
         )
+
+    def _cost(self, modes: tuple[str, ...], k: int, size: PassSize) -> float:
+        """Forward passes for each row, roughly."""
+        taken = operator_of(modes, self.settings, size)
+        pairs = pairs_to_go_on_from(k, self.search, self.top_k)
+        return taken.cost(k) + (taken.cost_of_triples(k, pairs) if self.order == 3 else 0.0)
 
     def _attributions(self, found: Found, inputs: Any) -> Any:
         cells = found.gates.spread(found.findings.node_scores())

@@ -28,6 +28,8 @@ _SATURATED = (
     0.1  # first derivatives' share of the effect; AND models have .002 to .06, natural texts around 1
 )
 
+_FEW = 64  # units, up to which all pairs are switched off
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -41,14 +43,15 @@ class Settings:
     seed: int
 
 
-def choose_modes(mode: str, variant: str, gates: Gates) -> tuple[str, ...]:
+def choose_modes(mode: str, variant: str, gates: Gates, size: PassSize) -> tuple[str, ...]:
     """The mode of each row: what ``auto`` stands for; a mode that was chosen is kept.
 
     Second derivatives are blind to ReLUs and max-pools: where any lies behind the gates, gradients are
     compared. Gates on attention are exact too, except where the model is saturated: where first derivatives
     add up to less than a tenth of what all gates do when they are switched off, the model is flat around
-    this input, what little curvature it has says nothing of the effect, and units are switched off instead.
-    (Not so gates on the first layer's values: later layers see a token whose values are gone there.)
+    this input, what little curvature it has says nothing of the effect, and units are switched off instead
+    (or, where that would be many pairs, followed on the path there). Not so gates on the first layer's
+    values: later layers see a token whose values are gone there.
     The variant ``cam_basic`` is a formula of second derivatives alone.
     """
     rows = gates.n_examples
@@ -59,7 +62,8 @@ def choose_modes(mode: str, variant: str, gates: Gates) -> tuple[str, ...]:
     if piecewise_linear_steps(gates):
         return ("grad_diff",) * rows
     if isinstance(gates, AttentionGates) and not gates.values:
-        return tuple("occlusion" if flat else "exact" for flat in _saturated(gates).tolist())
+        instead = "occlusion" if gates.n_units <= _FEW else "path"
+        return tuple(instead if flat else "exact" for flat in _saturated(gates, size).tolist())
     return ("exact",) * rows
 
 
@@ -91,10 +95,12 @@ def _operator(
     return plain[mode](size, on_rows=on_rows)
 
 
-def _saturated(gates: Gates) -> Tensor:
+def _saturated(gates: Gates, size: PassSize) -> Tensor:
     """Which examples' first derivatives say next to nothing of what their gates do, (B,) bool."""
-    rows = torch.arange(gates.n_examples)
-    with torch.no_grad():
-        off = torch.zeros(len(rows), gates.n_units, dtype=gates.dtype, device=gates.device)
-        effect = (gates.run(rows) - gates.run(rows, scale=off)).double().cpu()
-    return gradient(gates).abs().sum(1) < _SATURATED * effect.abs()
+    found = []
+    for rows in torch.arange(gates.n_examples).split(size.rows):
+        with torch.no_grad():
+            off = torch.zeros(len(rows), gates.n_units, dtype=gates.dtype, device=gates.device)
+            effect = (gates.run(rows) - gates.run(rows, scale=off)).double().cpu()
+        found.append(gradient(gates, rows=rows).abs().sum(1) < _SATURATED * effect.abs())
+    return torch.cat(found)

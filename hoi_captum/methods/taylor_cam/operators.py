@@ -21,6 +21,7 @@ from hoi_captum.core.differences import (
     path_weights,
     stein,
 )
+from hoi_captum.core.gate_rows import RowsOfGates
 from hoi_captum.core.gates import Gates
 from hoi_captum.core.passes import PassSize
 from hoi_captum.core.softplus import SoftplusForReLU
@@ -64,6 +65,10 @@ class Operator(ABC):
     def cost(self, k: int) -> float:
         """Forward passes that :meth:`second` costs for one example, roughly."""
 
+    @abstractmethod
+    def cost_of_triples(self, k: int, pairs: int) -> float:
+        """Forward passes that :meth:`third` costs for so many pairs of one example, roughly."""
+
 
 @dataclass(frozen=True)
 class Exact(Operator):
@@ -89,6 +94,9 @@ class Exact(Operator):
 
     def cost(self, k: int) -> float:
         return _GRADIENT + _REVERSE * k
+
+    def cost_of_triples(self, k: int, pairs: int) -> float:
+        return _GRADIENT + 2 * _REVERSE * pairs
 
 
 @dataclass(frozen=True)
@@ -138,6 +146,9 @@ class AlongPath(Operator):
     def cost(self, k: int) -> float:
         return self.points * Exact(self.size).cost(k)
 
+    def cost_of_triples(self, k: int, pairs: int) -> float:
+        return self.points * Exact(self.size).cost_of_triples(k, pairs)
+
 
 @dataclass(frozen=True)
 class GradientDifference(Operator):
@@ -153,6 +164,9 @@ class GradientDifference(Operator):
 
     def cost(self, k: int) -> float:
         return 2 * k * _GRADIENT
+
+    def cost_of_triples(self, k: int, pairs: int) -> float:
+        return 4 * pairs * _GRADIENT
 
 
 @dataclass(frozen=True)
@@ -191,6 +205,9 @@ class Stein(Operator):
     def cost(self, k: int) -> float:
         return self.n_samples * _GRADIENT
 
+    def cost_of_triples(self, k: int, pairs: int) -> float:
+        return self.n_samples * _GRADIENT
+
 
 @dataclass(frozen=True)
 class Occlusion(Operator):
@@ -214,6 +231,9 @@ class Occlusion(Operator):
     def cost(self, k: int) -> float:
         return 1 + k + k * (k - 1) / 2
 
+    def cost_of_triples(self, k: int, pairs: int) -> float:
+        return 1 + k + k * (k - 1) / 2 + pairs * k
+
 
 @dataclass(frozen=True)
 class RowByRow(Operator):
@@ -229,13 +249,22 @@ class RowByRow(Operator):
     chosen: Tensor
 
     def second(self, gates: Gates, wrt: Pair = SCALES) -> Tensor:
-        return self._merged(self.usual.second(gates, wrt), self.other.second(gates, wrt))
+        return self._merged(gates, lambda taken, part, rows: taken.second(part, wrt))
 
     def third(self, gates: Gates, pairs: Tensor) -> Tensor:
-        return self._merged(self.usual.third(gates, pairs), self.other.third(gates, pairs))
+        return self._merged(gates, lambda taken, part, rows: taken.third(part, pairs[rows]))
 
-    def _merged(self, usual: Tensor, other: Tensor) -> Tensor:
-        return torch.where(self.chosen.view(-1, 1, 1), other, usual)
+    def _merged(self, gates: Gates, found: Callable[[Operator, Gates, Tensor], Tensor]) -> Tensor:
+        rows = [(~self.chosen).nonzero()[:, 0], self.chosen.nonzero()[:, 0]]
+        parts = []
+        for taken, own in zip((self.usual, self.other), rows, strict=True):
+            part = RowsOfGates(gates, own)
+            parts.append(found(taken, part, own))
+            gates.backward_passes += part.backward_passes
+        return torch.cat(parts)[torch.cat(rows).argsort()]
 
     def cost(self, k: int) -> float:
-        return self.usual.cost(k) + self.other.cost(k)
+        return max(self.usual.cost(k), self.other.cost(k))
+
+    def cost_of_triples(self, k: int, pairs: int) -> float:
+        return max(self.usual.cost_of_triples(k, pairs), self.other.cost_of_triples(k, pairs))

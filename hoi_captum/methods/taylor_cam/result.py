@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,9 @@ from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.options import check_count
 from hoi_captum.core.term import Term
 from hoi_captum.errors import PlayerError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class TaylorInteractions(Interactions):
@@ -52,14 +57,12 @@ class TaylorInteractions(Interactions):
         Raises:
             PlayerError: no such unit.
         """
-        if isinstance(unit, str) and unit in self.players:
-            unit = self.players.index(unit)
-        if isinstance(unit, str) or not 0 <= unit < len(self.players):
-            raise PlayerError(
-                f"expected a unit in 0..{len(self.players) - 1} or one of {', '.join(self.players[:8])}; "
-                f"got {unit!r}"
-            )
-        row: NDArray[np.float64] = self.pairs[unit]
+        k = len(self.players)
+        index = self.players.index(unit) if isinstance(unit, str) and unit in self.players else unit
+        if not isinstance(index, Integral) or not 0 <= index < k:
+            known = ", ".join(self.players[:8])
+            raise PlayerError(f"expected a unit in 0..{k - 1} or one of {known}; got {unit!r}")
+        row: NDArray[np.float64] = self.pairs[int(index)]
         return row
 
     def amis(self, n: int = 100, *, normalized: bool = False) -> float:
@@ -91,3 +94,7 @@ class TaylorInteractions(Interactions):
             return math.nan
         index = np.nonzero((members == np.array(term.members)).all(1))[0]
         return float(self.arrays["synergy"][index[0]]) if len(index) else math.nan
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """As of every table, with a column ``synergy`` (NaN where it was not measured)."""
+        return super().to_dataframe().assign(synergy=[self.synergy(term) for term in self])

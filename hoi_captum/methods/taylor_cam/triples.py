@@ -12,6 +12,14 @@ from torch import Tensor
 _ALL_UP_TO = 12  # units, for which all triples are taken
 
 
+def pairs_to_go_on_from(k: int, search: str, top_k: int | None) -> int:
+    """How many pairs of k units are differentiated once more."""
+    every = k * (k - 1) // 2
+    if search == "greedy" or (search == "auto" and k > _ALL_UP_TO):
+        return min(k if top_k is None else top_k, every)
+    return every
+
+
 def find_triples(
     third: Callable[[Tensor], Tensor], pairs: Tensor, search: str, top_k: int | None
 ) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
@@ -32,9 +40,7 @@ def find_triples(
     if k < 3:
         return [(np.zeros((0, 3), dtype=np.int64), np.zeros(0))] * examples
     every = torch.combinations(torch.arange(k), 2)
-    count = len(every)
-    if search == "greedy" or (search == "auto" and k > _ALL_UP_TO):
-        count = min(k if top_k is None else top_k, count)
+    count = pairs_to_go_on_from(k, search, top_k)
     strength = pairs[:, every[:, 0], every[:, 1]].abs()
     chosen = every[strength.topk(count).indices] if count < len(every) else every.expand(examples, -1, -1)
     found = third(chosen).numpy()

@@ -657,3 +657,91 @@ def test_a_result_is_saved_and_loaded(tmp_path):
         assert loaded.provenance == result.provenance
         with pytest.raises(ValueError, match="read-only"):
             loaded.pairs[0, 1] = 1.0
+
+
+# ---------------------------------------------------------------- found by a review
+class _Reader(nn.Module):
+    """A causal attention whose value is read at each text's last token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.embed = nn.Embedding(20, 8)
+        self.project = nn.Linear(8, 24)
+        self.head = nn.Linear(8, 1)
+        self.double()
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        x = self.embed(ids)
+        query, key, value = self.project(x).unsqueeze(1).chunk(3, -1)
+        causal = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool).tril()
+        seen = (causal & mask.bool()[:, None, :]).unsqueeze(1)
+        attended = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+        last = attended[torch.arange(len(ids)), 0, mask.sum(1) - 1]
+        return torch.tanh(self.head(last)) * 3
+
+
+def test_padding_behind_a_text_changes_nothing():
+    reader, ids = _Reader(), torch.tensor([[4, 7, 9, 2]])
+    padded = torch.tensor([[4, 7, 9, 2, 0, 0], [5, 1, 3, 3, 8, 6]])
+    mask = torch.tensor([[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]])
+    alone = TaylorCAM(reader, mode="exact").interact(
+        ids, target=0, additional_forward_args=torch.ones(1, 4).long()
+    )
+    beside = TaylorCAM(reader, mode="exact").interact(padded, target=0, additional_forward_args=mask)
+    assert np.abs(alone[0].pairs[:, 3]).max() > 1e-3
+    np.testing.assert_allclose(beside[0].pairs[:4, :4], alone[0].pairs, rtol=1e-9, atol=1e-12)
+    assert not beside[0].pairs[4:].any()
+
+
+def test_models_that_recompute_activations_are_refused():
+    net = smooth_cnn()
+    net.gradient_checkpointing = True
+    net.train()
+    with (
+        pytest.raises(InputError, match=r"gradient checkpointing.*model\.eval\(\)"),
+        warnings.catch_warnings(action="ignore"),
+    ):
+        TaylorCAM(net).interact(images(), target=0)
+    net.eval()
+    assert len(TaylorCAM(net).interact(images(), target=0)) == 2
+
+
+def test_a_norm_inside_of_torchscript_has_no_triples():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.Tanh(), nn.Linear(6, 1)).double().eval()
+    traced = torch.jit.trace(net, table())
+    pairs = TaylorCAM(traced).interact(table(), target=0)[0].pairs
+    np.testing.assert_allclose(pairs, TaylorCAM(net).interact(table(), target=0)[0].pairs, atol=1e-10)
+    with pytest.raises(InputError, match=r"inside of TorchScript.*order=2"):
+        TaylorCAM(traced, order=3).interact(table(), target=0)
+
+
+def test_rounding_is_not_passed_off_as_interaction():
+    def rounded(x: Tensor) -> Tensor:
+        return x.sum(1) * 100 + x.prod(1) * 1e-9
+
+    with pytest.warns(DataWarning, match="no larger than rounding: the output is a sum"):
+        TaylorCAM(rounded).interact(torch.rand(1, 3, generator=torch.Generator().manual_seed(0)) + 1)
+    # the same is no rounding in float64
+    found = TaylorCAM(rounded).interact(torch.ones(1, 3, dtype=torch.float64))[0]
+    np.testing.assert_allclose(found.scores, 1e-9, rtol=1e-9)
+
+
+def test_derivatives_stand_though_units_cannot_be_switched_off():
+    with pytest.warns(DataWarning, match="synergy is left out.*baselines.*synergy=0"):
+        found = TaylorCAM(lambda x: x.log().sum(1).square()).interact(torch.full((1, 2), 2.0).double())[0]
+    assert found.pairs[0, 1] == pytest.approx(2.0)  # 2 log'(x_0) log'(x_1) x_0 x_1
+    assert np.isnan(found.synergy(found[0]))
+    assert np.isnan(found.to_dataframe().synergy[0])
+
+
+def test_cam_variants_of_a_causal_model_gate_its_inputs():
+    found = TaylorCAM(TinyAttention(causal=True), variant="cam").interact(tokens(), target=0)[0]
+    assert found.provenance.details["gate"] == "input"
+
+
+@pytest.mark.parametrize(("order", "units"), [(2, 1), (3, 2)])
+def test_too_few_units_are_counted(order, units):
+    with pytest.warns(DataWarning, match=f"needs {order} units, and there is {units}"):
+        TaylorCAM(lambda x: x.prod(1), order=order).interact(torch.ones(1, units))

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 import hoi_captum as hoi
 from hoi_captum.core.arguments import Arguments
+from hoi_captum.core.attention_gates import AttentionGates
 from hoi_captum.core.coalitions import Players
 from hoi_captum.core.gates import InputGates
 from hoi_captum.core.passes import PassSize
@@ -52,12 +53,12 @@ def test_modes_have_their_operators_and_settings():
 
 def test_auto_looks_for_relus():
     smooth, relus = gates_of(lambda x: x.tanh().prod(1)), gates_of(lambda x: x.relu().sum(1).tanh())
-    assert choose_modes("auto", "taylor", smooth) == ("exact", "exact")
-    assert choose_modes("auto", "taylor", relus) == ("grad_diff", "grad_diff")
-    assert choose_modes("auto", "cam", relus) == ("grad_diff", "grad_diff")
-    assert choose_modes("auto", "cam_basic", relus) == ("exact", "exact")
+    assert choose_modes("auto", "taylor", smooth, PassSize(8)) == ("exact", "exact")
+    assert choose_modes("auto", "taylor", relus, PassSize(8)) == ("grad_diff", "grad_diff")
+    assert choose_modes("auto", "cam", relus, PassSize(8)) == ("grad_diff", "grad_diff")
+    assert choose_modes("auto", "cam_basic", relus, PassSize(8)) == ("exact", "exact")
     for mode in MODES[1:]:
-        assert choose_modes(mode, "taylor", relus) == (mode, mode)
+        assert choose_modes(mode, "taylor", relus, PassSize(8)) == (mode, mode)
 
 
 class Looker(nn.Module):
@@ -102,3 +103,33 @@ def test_a_trained_model_on_its_texts_is_seldom_saturated(name):
     ]
     modes = [explanation.interactions.provenance.details["mode"] for explanation in found]
     assert modes.count("exact") >= 10
+
+
+def test_a_healthy_row_is_not_touched_by_what_its_neighbour_needs():
+    """Only the saturated row is switched off."""
+    x = torch.tensor([[[0.0], [1.0], [2.0]]]).double().expand(2, -1, -1)
+
+    class Picky(Looker):
+        def forward(self, x: Tensor, sharpness: Tensor) -> Tensor:
+            value = super().forward(x, sharpness)
+            seen.append(len(x))
+            return value
+
+    seen: list[int] = []
+    mask = torch.tensor([-1, 0, 1]).view(1, 3, 1)
+    given = {"target": 0, "additional_forward_args": torch.tensor([[0.5], [60.0]]).double()}
+    tables = hoi.TaylorCAM(Picky(), synergy=0).interact(x, feature_mask=mask, **given)
+    assert [t.provenance.details["mode"] for t in tables] == ["exact", "occlusion"]
+    # a probe, a look for steps, two for saturation and one for its gradient, one exact, four switched off,
+    # and one each for first derivatives and the size of rounding
+    assert seen == [2, 1, 2, 2, 2, 1, 4, 2, 2]
+
+
+def test_many_units_of_a_saturated_row_are_not_all_switched_off():
+    positions = 70
+    x = torch.arange(positions).double().view(1, -1, 1)
+    mask = torch.cat([torch.tensor([-1]), torch.arange(positions - 1)]).view(1, -1, 1)
+    sharp = torch.tensor([[60.0]]).double()
+    arguments = Arguments(Looker(), x, target=0, additional_forward_args=sharp)
+    gates = AttentionGates(arguments, Players.from_feature_mask(arguments.inputs, (mask,)))
+    assert choose_modes("auto", "taylor", gates, PassSize(8)) == ("path",)

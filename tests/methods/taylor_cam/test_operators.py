@@ -128,4 +128,4 @@ def test_rows_may_have_operators_of_their_own():
     for row, own in enumerate((exact, switched, exact)):
         torch.testing.assert_close(second[row], own.second(gates)[row], **EXACT)
         torch.testing.assert_close(third[row], own.third(gates, PAIRS)[row], **EXACT)
-    assert taken.cost(3) == exact.cost(3) + switched.cost(3)
+    assert taken.cost(3) == max(exact.cost(3), switched.cost(3))

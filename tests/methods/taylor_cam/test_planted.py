@@ -95,7 +95,7 @@ def test_over_a_data_set_nothing_comes_near_the_patches(cnn: nn.Sequential) -> N
 
 @pytest.mark.parametrize("mode", ["exact", "path"])
 def test_exact_derivatives_of_relus_are_zero(cnn: nn.Sequential, visible: planted.Images, mode: str) -> None:
-    with pytest.warns(DataWarning, match="ReLUs and max-pools"):
+    with pytest.warns(DataWarning, match="ReLUs and their like"):
         tables = on_images(cnn, visible, mode=mode)
     assert not matrices(tables).any()
     assert not any(len(table) for table in tables)

@@ -162,9 +162,10 @@ def test_what_only_adds_has_no_pairs():
 
 
 def test_relus_without_second_derivatives_are_named_where_exact_was_asked_for():
+    torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 1)).double()
     x = torch.ones(1, 3, dtype=torch.float64)
-    with pytest.warns(DataWarning, match=r"ReLUs and max-pools do, .* or use mode='auto'"):
+    with pytest.warns(DataWarning, match=r"ReLUs and their like, .* or use mode='grad_diff'"):
         TaylorCAM(net, mode="exact").interact(x)
 
 
