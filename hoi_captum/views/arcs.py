@@ -23,6 +23,7 @@ from hoi_captum.views.panels import (
     panels,
     what_is_drawn,
 )
+from hoi_captum.views.places import check_places
 from hoi_captum.views.wording import sign_handles
 from hoi_captum.views.words import words_of
 
@@ -59,12 +60,17 @@ def arc_plot(
 
     Returns:
         Figure.
+
+    Raises:
+        InputError: a text of other players.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
+    text = layout if isinstance(layout, TextLayout) else None
+    check_places(len(interactions.players), text)
     parts, note = panels(interactions, scope)
-    words = words_of(layout if isinstance(layout, TextLayout) else None, interactions.players)
+    words = words_of(text, interactions.players)
     line = arrange(words)
     pairs, larger, scale = pairs_and_groups(parts, k, groups)
     note = joined(what_is_drawn(interactions, pairs, larger), note)

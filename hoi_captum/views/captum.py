@@ -21,6 +21,7 @@ from hoi_captum.errors import InputError
 from hoi_captum.views.labels import scope_titles, shorten
 from hoi_captum.views.palette import INK, NEUTRAL, diverging, sequential
 from hoi_captum.views.panels import DPI, only_scope
+from hoi_captum.views.places import check_places
 from hoi_captum.views.words import words_of
 
 if TYPE_CHECKING:
@@ -66,10 +67,14 @@ def text_record(
         by its largest absolute value, so in [-1, 1]; ``attr_score`` is the sum before that, in the unit of
         the scores. Words and labels are escaped (``markupsafe.Markup``), so Captum's ``visualize_text`` is
         safe too.
+
+    Raises:
+        InputError: no such scope, or a text of other players.
     """
     from captum.attr import visualization
     from markupsafe import escape
 
+    check_places(len(interactions.players), layout)
     table = only_scope(interactions, scope)
     share = table.per_player()
     share = np.where(np.isfinite(share), share, 0.0)
@@ -294,9 +299,7 @@ def _map(values: ArrayLike | Tensor, layout: ImageLayout) -> NDArray[np.float64]
     given = tuple(tensor.shape)
     size = tuple(layout.image.shape[:2])
     if tensor.dim() == 1:
-        n = int(mask.max()) + 1
-        if len(tensor) < n:
-            raise InputError(f"expected a value for each of the {n} players of the mask, got {len(tensor)}")
+        check_places(len(tensor), layout)
         return np.where(mask >= 0, tensor.numpy()[np.maximum(mask, 0)], 0.0)
     while tensor.dim() > 2 and tensor.shape[0] == 1:
         tensor = tensor[0]

@@ -26,6 +26,7 @@ from hoi_captum.views.panels import (
     what_is_drawn,
     write_terms,
 )
+from hoi_captum.views.places import check_places
 from hoi_captum.views.wording import sign_handles
 
 if TYPE_CHECKING:
@@ -62,13 +63,14 @@ def region_plot(
         Figure.
 
     Raises:
-        InputError: the layout is not that of an image.
+        InputError: the layout is not that of an image, or not of as many players.
     """
     if not isinstance(layout, ImageLayout):
         raise InputError(
             f"expected an ImageLayout to draw regions, got {type(layout).__name__}; "
             "network_plot draws players that have no place in an image"
         )
+    check_places(len(interactions.players), layout)
     parts, note = panels(interactions, scope)
     image, mask = (np.asarray(part.detach().cpu()) for part in (layout.image.float(), layout.mask))
     loops, middle = outlines(mask), centres(mask)

@@ -216,7 +216,7 @@ def test_wrong_arguments_say_what_was_expected(digit):
         views.image_figure(np.ones(9), digit[1], method="heatmap")
     with pytest.raises(InputError, match="expected sign"):
         views.image_figure(np.ones(9), digit[1], sign="both")
-    with pytest.raises(InputError, match="each of the 9 players of the mask, got 8"):
+    with pytest.raises(InputError, match="ImageLayout of the 8 players of the table, got one of 9"):
         views.image_figure(np.ones(8), digit[1])
     with pytest.raises(InputError, match=r"got shape \(2, 3, 4, 5\)"):
         views.image_figure(np.ones((2, 3, 4, 5)), digit[1])
