@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hoi_captum.adapters.base import Adapter, Objective, example_options
 from hoi_captum.adapters.outputs import OUTPUTS, Output
 from hoi_captum.calling import construct, fit_method, learns, method_class, run_method
-from hoi_captum.core.example import Example, Layout, PerModel, TextLayout
+from hoi_captum.core.example import Example, Layout, PerModel, TableLayout, TextLayout
 from hoi_captum.core.files import atomic_path, read_safetensors, write_safetensors
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.state import evaluation_mode
@@ -311,7 +311,7 @@ def explain(
             raise OptionError(f"{cls.__name__} keeps no values in a file; leave checkpoint out")
         if learns(cls):
             fit_method(instance, adapters[0], background, template=template, show_progress=show_progress)
-        call = dict(example) | {
+        call = _at_layer(example, layer) | {
             "target": PerModel(*(o.target for o in objectives)) if several else objectives[0].target
         }
         extra = {
@@ -324,8 +324,17 @@ def explain(
     interactions = interactions.with_provenance(target=_target_name(objectives), details=details)
     if getattr(cls, "players_are_neurons", False):  # which the input's layout does not show
         return Explanation(interactions, None, attributions, example, instance)
+    if len(interactions.players) != len(example.names):  # a layer's units, which are none of the input's
+        return Explanation(interactions, None, attributions, example, instance)
     interactions = interactions.with_players(example.names)
     return Explanation(interactions, example.layout, attributions, example, instance)
+
+
+def _at_layer(example: Example, layer: Any) -> dict[str, Any]:
+    """What of an example can be handed to a method: the columns of a table are no players of a layer."""
+    if layer is None or not isinstance(example.layout, TableLayout):
+        return dict(example)
+    return {name: value for name, value in example.items() if name != "feature_mask"}
 
 
 def _result_class(metadata: Mapping[str, str]) -> type[Interactions]:

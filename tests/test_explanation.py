@@ -908,3 +908,12 @@ def test_each_model_may_have_a_baseline_of_its_own():
     assert [notes[f"model:{i}"]["baseline"] for i in (0, 1)] == ["mask", "mean"]
     with pytest.raises(InputError, match="PerModel baseline for 2 models, got 3"):
         hoi.explain(models, "not bad", baseline=hoi.PerModel("mask", "mean", "zero"))
+
+
+def test_a_layers_units_are_no_columns_of_the_table(mlp: nn.Module) -> None:
+    row, deep = [1.0, 2.0, 3.0, 4.0], nn.Sequential(*mlp, nn.Tanh(), nn.Linear(3, 2)).double()
+    explanation = explain(deep, row, "taylor-cam", layer="0", target=0)
+    assert explanation.layout is None
+    assert explanation.interactions.players == tuple(map(str, range(8)))
+    assert explanation.interactions.provenance.details["gate"] == "layer"
+    assert explain(deep, row, "taylor-cam", target=0).layout is not None
