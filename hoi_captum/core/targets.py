@@ -80,10 +80,14 @@ class Target:
                 f"target {self._given()} does not exist in an output of shape {tuple(output.shape)}: {error}"
             ) from error
         if chosen.numel() != len(output):
+            way_out = (
+                f"give target=<number of a class>, 0 to {output.shape[1] - 1}"
+                if output.dim() == 2
+                else f"give target as {max(output.dim() - 1, 1)} indices"
+            )
             raise TargetError(
                 f"expected one number for each row, but target {self._given()} leaves "
-                f"{tuple(chosen.shape[1:])} of an output of shape {tuple(output.shape)}; "
-                f"give target as {max(output.dim() - 1, 1)} indices"
+                f"{tuple(chosen.shape[1:])} of an output of shape {tuple(output.shape)}; {way_out}"
             )
         return chosen.reshape(-1)
 

@@ -291,7 +291,7 @@ def test_layers_that_cannot_be_gated():
 
 def test_targets_that_are_missing_or_out_of_range():
     net, x = smooth_cnn(), images()
-    with pytest.raises(TargetError, match=r"leaves .*3.* give target as 1 indices"):
+    with pytest.raises(TargetError, match=r"leaves .*3.* give target=<number of a class>, 0 to 2"):
         input_gates(net, x).run(ALL)
     with pytest.raises(TargetError, match="target 7 does not exist"):
         input_gates(net, x, None, None, 7).run(ALL)

@@ -49,6 +49,18 @@ def test_lists_that_are_no_targets_are_noticed_on_use(target):
         Target(target, 3).select(OUTPUT, ROWS)
 
 
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        (OUTPUT, r"leaves \(4,\) .* give target=<number of a class>, 0 to 3$"),
+        (OUTPUT.view(3, 2, 2), r"leaves \(2, 2\) .* give target as 2 indices$"),
+    ],
+)
+def test_the_way_out_of_many_numbers(output, says):
+    with pytest.raises(TargetError, match=says):
+        Target(None, 3).select(output, ROWS)
+
+
 @pytest.mark.parametrize("target", [[True, True, True], torch.tensor([True, True, True])], ids=str)
 def test_booleans_do_not_choose_columns_as_a_mask_would(target):
     with pytest.raises(TargetError, match="booleans"):

@@ -530,7 +530,7 @@ def test_layers_that_do_not_run():
 @pytest.mark.parametrize(
     ("target", "error", "says"),
     [
-        (None, TargetError, "leaves .* give target as 1 indices"),
+        (None, TargetError, "leaves .* give target=<number of a class>"),
         (7, TargetError, "target 7 does not exist in an output of shape"),
         ([0, 1, 2], TargetError, "one target for each of the 2 rows, got 3"),
         ("cat", TargetError, "got str"),
