@@ -14,7 +14,7 @@ from hoi_captum.core.term import Term
 from hoi_captum.errors import InputError
 from hoi_captum.views.labels import decimals_for, format_score, join_names, joined, largest, shorten
 from hoi_captum.views.outlines import Loop, centres, hull, outlines, region_patch, white_halo
-from hoi_captum.views.pairs import SYNERGY, role_of
+from hoi_captum.views.pairs import role_note, role_of
 from hoi_captum.views.palette import INK, sign_colour
 from hoi_captum.views.panels import draw_empty, finish, grid, legend, only_scope
 from hoi_captum.views.wording import caution_of, score_label, sign_handles
@@ -108,8 +108,8 @@ def pair_boxes_plot(
     what = "pairs" if orders == {2} else f"sets of {orders.pop()}" if len(orders) == 1 else "sets"
     notes = [f"numbers: {score_label(shown)}"] if score_label(shown) != "score" else []
     notes += [f"the {len(shown)} strongest of {len(sets):,} {what}"] if len(shown) < len(sets) else []
-    notes += [caution_of(shown)]
-    notes += [SYNERGY] if any(roles) else []
+    notes += [without_effect(sets), caution_of(shown)]
+    notes += [role_note(term.order for term, role in zip(shown, roles, strict=True) if role)]
     return finish(figure, title, joined(*notes))
 
 

@@ -24,7 +24,7 @@ from hoi_captum.views.charts import WIDTH, has_pairs, matrix_charts, order_chart
 from hoi_captum.views.facts import facts_of, warnings_of
 from hoi_captum.views.inputs import Shade, image_uri, pictures, shades
 from hoi_captum.views.labels import largest, scope_titles, shorten
-from hoi_captum.views.pairs import SYNERGY, role_of
+from hoi_captum.views.pairs import role_note, role_of
 from hoi_captum.views.panels import MAX_PANELS, panels
 from hoi_captum.views.pivoted import PivotedTerms, pivot
 from hoi_captum.views.shares import orders_hint, shares_of, terms_hint
@@ -146,7 +146,7 @@ def render_page(
         kinds=np.unique(shown.kinds).tolist(),
         orders=sorted(set(shown.orders.tolist())),
         rows=rows,
-        synergy=SYNERGY if any(row.role for row in rows) else "",
+        role_note=role_note(row.order for row in rows if row.role),
         sharing=_sharing(interactions),
         salient_percent=f"{100 * _SALIENT:g}",
         total=len(terms),

@@ -18,7 +18,7 @@ from hoi_captum.views.captum import Sign, draw_attribution, words_table
 from hoi_captum.views.labels import decimals_for, format_score, joined, largest, shorten
 from hoi_captum.views.lines import MARGIN, Line, arrange
 from hoi_captum.views.outlines import outlines, region_patch
-from hoi_captum.views.pairs import pair_matrix
+from hoi_captum.views.pairs import pair_matrix, with_pairs
 from hoi_captum.views.palette import FAINT, INK, NEUTRAL, diverging
 from hoi_captum.views.panels import DPI, draw_empty, finish, grid, only_scope
 from hoi_captum.views.wording import caution_of, score_label, sign_labels, wording_of
@@ -151,9 +151,10 @@ def partner_html(
     records = partner_records(table, layout, anchors, k=k)
     decimals = decimals_for(largest(np.array([r.attr_score for r in records])))
     rows = [([r.attr_class, format_score(r.attr_score, decimals).removeprefix("+")], r) for r in records]
-    labels = dict(sign_labels(table))
+    pairs = with_pairs(table)
+    labels = dict(sign_labels(pairs))
     key = (labels.get(-1.0, "negative"), "none", labels.get(1.0, "positive")) if legend else ()
-    return words_table(rows, ("Word", f"Interacts ({score_label(table)})", "With"), key)
+    return words_table(rows, ("Word", f"Interacts ({score_label(pairs)})", "With"), key)
 
 
 def chosen_anchors(interactions: Interactions, anchors: Anchors | None, k: int) -> list[int]:
@@ -200,11 +201,12 @@ def _says(interactions: Interactions, pairs: NDArray[np.float64], anchor: int) -
 
 
 def _note(interactions: Interactions) -> str:
-    numbers = score_label(interactions)
+    pairs = with_pairs(interactions)
+    numbers = score_label(pairs)
     return joined(
         f"numbers: {numbers}" if numbers != "score" else "",
         "colours are relative to each one’s strongest partner",
-        caution_of(interactions),
+        caution_of(pairs),
     )
 
 
@@ -215,7 +217,8 @@ def _maps(table: Interactions, layout: ImageLayout, chosen: list[int], title: st
     # pale, so that the white of the colours is zero on dark images too
     pale = ImageLayout(0.55 + 0.45 * layout.image.detach().float().clamp(0, 1), layout.mask)
     columns = 2 if len(chosen) == 4 else 3
-    sign: Sign = "all" if wording_of(table).signed else "positive"
+    words = wording_of(with_pairs(table))
+    sign: Sign = "all" if words.signed else "positive"
     size = 3.4
     figure, axes = grid(len(chosen), columns, size, size * float(np.clip(height / width, 0.4, 2.0)) + 0.75)
     notes = [_note(table)]
@@ -235,7 +238,7 @@ def _maps(table: Interactions, layout: ImageLayout, chosen: list[int], title: st
         )
     last = axes[0].images[-1]
     bar = figure.colorbar(last, ax=axes, location="bottom", shrink=0.6, aspect=40, ticks=[-1, 0, 1])
-    bar.set_label(f"{wording_of(table).quantity}, in parts of the strongest partner’s", fontsize=9)
+    bar.set_label(f"{words.quantity}, in parts of the strongest partner’s", fontsize=9)
     bar.outline.set_visible(False)
     return finish(figure, title, joined(*notes))
 

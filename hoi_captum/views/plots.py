@@ -14,6 +14,7 @@ from hoi_captum.views.boxes import pair_boxes_plot
 from hoi_captum.views.factors import factors_plot
 from hoi_captum.views.labels import few_decimals, format_score, joined, largest, shorten
 from hoi_captum.views.network import network_plot
+from hoi_captum.views.pairs import with_pairs
 from hoi_captum.views.palette import FAINT, INK, NEUTRAL, diverging, sequential, sign_colour
 from hoi_captum.views.panels import draw_empty, finish, grid, hatches, legend, panels, title_axes
 from hoi_captum.views.regions import region_plot
@@ -70,6 +71,8 @@ def matrix_plot(
 ) -> Figure:
     r"""Player by player: pairs off the diagonal, single players on it.
 
+    A table that lists larger sets alone is drawn by its array ``pairs``, if it has one.
+
     Args:
         interactions: the table to draw.
         layout: not used; every plot takes it.
@@ -81,6 +84,8 @@ def matrix_plot(
         Figure: one image of n x n per scope, all on one colour scale: symmetric about zero, or from zero
         where scores have no sign.
     """
+    given = interactions
+    interactions = given if spread else with_pairs(given)
     parts, note = panels(interactions, scope)
     matrices = [p.interactions.matrix(spread=spread) for p in parts]
     n = len(interactions.players)
@@ -103,6 +108,8 @@ def matrix_plot(
         bar.set_label(score_label(interactions), parse_math=False)
         bar.outline.set_visible(False)
     said = ["off the diagonal: pairs" + (", higher orders shared out among them" if spread else "")]
+    if interactions is not given:
+        said = ["off the diagonal: pairs, the method’s own, since the table lists larger sets alone"]
     said += ["diagonal: single players"] if (interactions.orders == 1).any() else []
     said += ["kinds are added"] if len(np.unique(interactions.kinds)) > 1 else []
     return finish(figure, title, joined(*said, caution_of(interactions), note))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,7 @@ class Wording:
 
 
 NEUTRAL_WORDS = Wording()
+OCCLUSION_DIFFERENCE = "occlusion difference"
 _EFFECT = Wording(signs=("raises the value", "lowers the value"), heading="for and against: {}")
 _DERIVATIVE = Wording(
     quantity="cross derivative",
@@ -54,12 +55,14 @@ _DERIVATIVE = Wording(
     caution="signs are those of derivatives, not of synergy or redundancy",
 )
 _DIFFERENCE = Wording(
-    quantity="occlusion difference",
-    signs=("synergy", "redundancy"),
+    quantity=OCCLUSION_DIFFERENCE,
     heading="occlusion differences: {}",
     additive=False,
     dense=True,
+    caution="signs of larger sets than pairs are not synergy or redundancy",
 )
+# that of three who can stand in for each other is positive, as that of three who need each other
+_DIFFERENCE_OF_PAIRS = replace(_DIFFERENCE, signs=("synergy", "redundancy"), caution="")
 _CAM = Wording(
     quantity="interaction strength",
     heading="interaction strengths: {}",
@@ -84,6 +87,7 @@ WORDINGS = {
     "attribution": _EFFECT,
     "taylor": _DERIVATIVE,
     "taylor:occlusion": _DIFFERENCE,
+    "taylor:occlusion:2": _DIFFERENCE_OF_PAIRS,
     "hessian": _DERIVATIVE,
     "cam": _CAM,
     "cam-basic": _CAM,
@@ -95,12 +99,19 @@ WORDINGS = {
 def wording_of(interactions: Interactions) -> Wording:
     """The words for all terms of a table: those of its kinds if they agree, else the neutral ones.
 
-    A method may take one kind in several ways (``provenance.details["mode"]``): "kind:mode" goes first.
+    A method may take one kind in several ways (``provenance.details["mode"]``): "kind:mode" goes before the
+    kind, and "kind:mode:order" before both, of tables whose terms are all of that order.
     """
     mode = interactions.provenance.details.get("mode")
-    kinds = [str(kind) for kind in np.unique(interactions.kinds)]
-    found = {WORDINGS.get(f"{kind}:{mode}", WORDINGS.get(kind, NEUTRAL_WORDS)) for kind in kinds}
+    orders = set(interactions.orders.tolist())
+    order = orders.pop() if len(orders) == 1 else None
+    found = {_words(str(kind), mode, order) for kind in np.unique(interactions.kinds)}
     return found.pop() if len(found) == 1 else NEUTRAL_WORDS
+
+
+def _words(kind: str, mode: Any, order: int | None) -> Wording:
+    names = (f"{kind}:{mode}:{order}", f"{kind}:{mode}", kind)
+    return next((WORDINGS[name] for name in names if name in WORDINGS), NEUTRAL_WORDS)
 
 
 def unit_of(interactions: Interactions) -> str:

@@ -317,8 +317,20 @@ def test_the_page_tells_who_acts_in_synergy():
     page = kind_page("taylor", (-2.0, -0.5), Knowing)
     assert "a · b taylor synergy (+0.75) 2 −2.000" in page.said
     assert "a · c taylor 2 −0.500" in page.said
-    assert "Synergy: each does more with the others than without them (by occlusion)." in page.said
+    assert "Synergy: each does more with the other than without it (by occlusion)." in page.said
     assert "Synergy" not in kind_page("taylor", (-2.0, -0.5)).said
+
+
+def test_the_page_does_not_call_a_difference_of_three_synergy():
+    class Knowing(Interactions):
+        def synergy(self, term: Term) -> float:
+            return 1.0
+
+    terms = [Term((0, 1, 2), "taylor", None, -2.0)]
+    page = Page(views.render_page(Knowing.from_terms("abc", terms, provenance=Provenance("m"))))
+    assert "a · b · c taylor occlusion difference +1 3 −2.000" in page.said
+    assert "Occlusion difference: what a set does beyond its parts when they are switched off." in page.said
+    assert "Synergy" not in page.said
 
 
 def test_how_it_was_computed(review):

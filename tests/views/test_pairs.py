@@ -5,10 +5,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from hoi_captum.core.interactions import Interactions, Term
 from hoi_captum.core.provenance import Provenance
-from hoi_captum.views.pairs import involvement, pair_matrix, role_of
+from hoi_captum.methods.taylor_cam import TaylorCAM
+from hoi_captum.views import partner_html
+from hoi_captum.views.pairs import involvement, pair_matrix, role_note, role_of, with_pairs
 
 
 def table(terms, n=4, cls=Interactions, **more) -> Interactions:
@@ -68,3 +71,62 @@ def test_a_sign_that_tells_the_role_is_not_told_twice():
     found = table([Term((0, 1), "taylor", None, 1.0)], cls=Knowing)
     found = found.with_provenance(details={"mode": "occlusion"})
     assert role_of(found, found[0]) == ""
+
+
+def together(x):
+    """An AND: three that need each other."""
+    return x.prod(1)
+
+
+def instead(x):
+    """An OR: three that stand in for each other."""
+    return 1 - (1 - x).prod(1)
+
+
+@pytest.mark.parametrize("function", [together, instead])
+def test_synergy_and_redundancy_are_words_for_pairs(function):
+    inputs = torch.ones(1, 3, dtype=torch.float64)
+    # of three the difference by occlusion is 1 for both functions
+    triples = TaylorCAM(function, order=3, mode="exact").interact(inputs)[0]
+    assert [role_of(triples, t) for t in triples] == ["occlusion difference +1"]
+    by_occlusion = TaylorCAM(function, order=3, mode="occlusion").interact(inputs)[0]
+    assert [(t.score, role_of(by_occlusion, t)) for t in by_occlusion] == [(1.0, "")]
+    # of two it tells them apart
+    pairs = TaylorCAM(function, mode="exact").interact(inputs[:, :2])[0]
+    expected = "synergy (+1)" if function is together else "redundancy (−1)"
+    assert [role_of(pairs, t) for t in pairs] == [expected]
+
+
+def test_roles_are_explained_by_the_orders_that_have_one():
+    assert role_note([]) == ""
+    assert role_note([2, 2]).startswith("synergy: ")
+    assert "occlusion difference" not in role_note([2])
+    assert role_note([3]).startswith("occlusion difference: ")
+    assert "synergy" not in role_note([3])
+    assert role_note([3, 2]) == f"{role_note([2])}; {role_note([3])}"
+
+
+def test_a_table_of_larger_sets_lends_its_matrix_as_terms():
+    own = np.array(
+        [[9.0, 1.0, 0.0, -2.0], [1.0, 9.0, np.nan, 0.0], [0.0, np.nan, 9.0, 0.5], [-2.0, 0, 0.5, 9.0]]
+    )
+    triples = table([Term((0, 1, 2), "taylor", None, 5.0)], arrays={"pairs": own})
+    found = with_pairs(triples)
+    assert {t.members: t.score for t in found} == {(0, 1): 1.0, (0, 3): -2.0, (2, 3): 0.5}
+    assert set(found.kinds) == {"taylor"}
+    assert found.provenance is triples.provenance
+    listing = table([Term((0, 1), "taylor", None, 5.0)], arrays={"pairs": own})
+    assert with_pairs(listing) is listing
+    without = table([Term((0, 1, 2), "taylor", None, 5.0)])
+    assert with_pairs(without) is without
+    of_others = table([Term((0, 1, 2), "taylor", None, 5.0)], arrays={"pairs": np.ones((3, 3))})
+    assert with_pairs(of_others) is of_others  # no matrix of its players
+
+
+def test_partners_are_told_in_the_words_of_pairs():
+    method = TaylorCAM(lambda x: together(x) + 2 * instead(x[:, :2]), order=3, mode="occlusion")
+    found = method.interact(torch.ones(1, 3, dtype=torch.float64))[0]
+    assert pair_matrix(found)[0].tolist() == [0.0, -1.0, 1.0]
+    said = partner_html(found)
+    assert "synergy" in said
+    assert "redundancy" in said

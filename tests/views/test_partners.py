@@ -168,7 +168,8 @@ def test_a_player_at_two_places_is_coloured_and_marked_at_both():
     assert second.word_attributions.tolist() == [-1.0, 0.0, -1.0]
 
 
-def test_the_html_names_the_word_its_sum_and_what_the_colours_are(words):
+def test_the_html_names_the_word_its_sum_and_what_the_colours_are(words, monkeypatch):
+    monkeypatch.setitem(sys.modules, "IPython", None)  # not installed
     html = views.partner_html(*words, k=1)
     assert "<b>bad</b></td>" in html
     assert "<b>3.25</b></td>" in html  # 2 + 1 + 0.25
@@ -178,7 +179,6 @@ def test_the_html_names_the_word_its_sum_and_what_the_colours_are(words):
     assert "negative cross derivative" not in views.partner_html(*words, k=1, legend=False)
     # Captum's red of the strongest negative value, in the table and not in the key alone
     assert "hsl(0, 75%, 60%)" in html.split("<tbody>")[1]
-    assert "IPython" not in sys.modules
 
 
 def test_strangers_names_are_escaped_in_records_html_and_captums_view(hostile, monkeypatch):

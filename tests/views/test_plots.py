@@ -50,6 +50,23 @@ def test_the_matrix_can_share_out_higher_orders(review):
     np.testing.assert_array_equal(images(figure)[0], table.where(scope="model:0").matrix(spread=True))
 
 
+def test_a_table_of_triples_is_drawn_by_the_matrix_of_pairs_that_it_keeps():
+    own = np.array([[0.0, 1.0, -3.0], [1.0, 0.0, 0.0], [-3.0, 0.0, 0.0]])
+    terms, source = [Term((0, 1, 2), "taylor", None, 9.0)], Provenance("m", details={"unit": "logit"})
+    table = Interactions.from_terms("abc", terms, provenance=source, arrays={"pairs": own})
+    figure = views.matrix_plot(table)
+    np.testing.assert_array_equal(images(figure)[0], own)
+    assert figure.axes[0].images[0].get_clim() == (-3.0, 3.0)
+    assert "cross derivative, in logit" in texts(figure)
+    said = " ".join(texts(figure)).replace("\n", " ")
+    assert "the method’s own, since the table lists larger sets alone" in said
+    # what is listed, or asked for, goes first
+    listed = Interactions.from_terms("abc", [*terms, Term((0, 1), "taylor", None, 5.0)], provenance=source)
+    assert images(views.matrix_plot(listed))[0][0, 1] == 5.0
+    assert "lists larger sets" not in " ".join(texts(views.matrix_plot(listed)))
+    assert images(views.matrix_plot(table, spread=True))[0][0].tolist() == [0.0, 3.0, 3.0]
+
+
 def bars(ax) -> dict[tuple[float, bool], float]:
     return {(round(b.get_x(), 6), b.get_height() < 0): b.get_height() for b in ax.patches if b.get_height()}
 

@@ -129,6 +129,16 @@ def test_differences_by_occlusion_are_synergy():
     assert wording_of(table("and", details={"mode": "occlusion"})) == WORDINGS["and"]
 
 
+@pytest.mark.parametrize("orders", [(3,), (2, 3)])
+def test_differences_of_larger_sets_by_occlusion_are_not(orders):
+    terms = [Term(tuple(range(o)), "taylor", None, s) for o in orders for s in (1.0, -2.0)]
+    source = Provenance("m", details={"mode": "occlusion"})
+    found = Interactions.from_terms("abcd", terms, provenance=source)
+    said = sign_labels(found)
+    assert said == [(1.0, "positive occlusion difference"), (-1.0, "negative occlusion difference")]
+    assert caution_of(found) == "signs of larger sets than pairs are not synergy or redundancy"
+
+
 def test_how_much_is_left_out_is_said_where_every_set_has_a_score(digit):
     pairs = digit[0].where(order=2)
     shown = [pairs.top(5)], [digit[0].where(order=3).top(2)]
