@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SHOWN = 24  # more names than this do not fit around a circle
-_LISTED = 6
 
 
 def network_plot(
@@ -40,7 +39,7 @@ def network_plot(
     *,
     scope: str | None = None,
     k: int = 14,
-    groups: int = 2,
+    groups: int | None = None,
     title: str | None = None,
 ) -> Figure:
     r"""Players on a circle; lines join the strongest pairs, polygons hold the strongest groups.
@@ -53,7 +52,8 @@ def network_plot(
         layout: not used; every plot takes it.
         scope: draw this scope alone; None draws a panel for each.
         k: number of pairs drawn in a panel, at most; faint ones are left out.
-        groups: number of terms of order 3 and above drawn in a panel, at most.
+        groups: number of terms of order 3 and above drawn in a panel, at most. Default: None (2, or all
+            that are among the six strongest terms)
         title: of the figure.
 
     Returns:
@@ -84,7 +84,7 @@ def network_plot(
             continue
         _draw_groups(ax, more, places, scale, styles)
         _draw_pairs(ax, two, places, scale, styles)
-        write_terms(ax, panel.interactions.top(_LISTED), width=18)
+        write_terms(ax, panel.interactions, (two, more), width=18)
     if len(interactions):
         legend(figure, [*sign_handles(interactions), *kind_handles(interactions)])
     return finish(figure, title, note)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 DPI = 100
 MAX_PANELS = 6
+_LISTED = 6  # terms in words below a panel
+_GROUPS = 2  # shapes that lie on each other are hard to tell apart
 _NOTE = 17  # letters of a note on an inch
 _STYLES = ("-", "--", ":", "-.")
 _HATCHES = ("", "////", "....", "xxxx")
@@ -77,14 +79,25 @@ def panels(interactions: Interactions, scope: str | None, limit: int = MAX_PANEL
 
 
 def pairs_and_groups(
-    parts: Sequence[Panel], k: int, groups: int
+    parts: Sequence[Panel], k: int, groups: int | None
 ) -> tuple[list[Interactions], list[Interactions], float]:
     """For each panel the strongest pairs and the strongest terms of order 3 and up; and the largest score.
 
     What is below a fiftieth of the largest score would be a hair line: it is left out.
+
+    Args:
+        parts: the panels.
+        k: pairs in a panel, at most.
+        groups: terms of order 3 and up, at most; None for 2, or as many as are among the six strongest terms.
     """
+
+    def most(terms: Interactions) -> int:
+        return max(_GROUPS, int((terms.top(_LISTED).orders > 2).sum())) if groups is None else groups
+
     pairs = [p.interactions.where(order=2).top(k) for p in parts]
-    larger = [p.interactions.take(np.nonzero(p.interactions.orders > 2)[0]).top(groups) for p in parts]
+    larger = [
+        p.interactions.take(np.nonzero(p.interactions.orders > 2)[0]).top(most(p.interactions)) for p in parts
+    ]
     scale = max(largest(t.scores) for t in (*pairs, *larger)) or 1.0
 
     def visible(terms: Interactions) -> Interactions:
@@ -101,7 +114,9 @@ def what_is_drawn(
 
     Nothing is said of what was left out where not every set has a score anyhow.
     """
-    said = ""
+    said = nothing = ""
+    if wording_of(interactions).dense:
+        nothing = without_effect(interactions)
     if wording_of(interactions).dense and len(pairs) > 1:
         said = "only the strongest are drawn"
     elif wording_of(interactions).dense:
@@ -113,7 +128,23 @@ def what_is_drawn(
             if k < total
         ]
         said = f"the strongest: {', '.join(counts)}" if counts else ""
-    return joined(said, caution_of(interactions))
+    return joined(said, nothing, caution_of(interactions))
+
+
+def without_effect(interactions: Interactions) -> str:
+    """How many pairs have no term since their score is zero, by the array ``pairs``; "" where that is not
+    known, and where no pairs are listed.
+    """
+    n = len(interactions.players)
+    pairs = np.asarray(interactions.arrays.get("pairs", ()), dtype=np.float64)
+    if pairs.shape != (n, n) or not (interactions.orders == 2).any():
+        return ""
+    count = int((pairs[np.triu_indices(n, 1)] == 0).sum())
+    return (
+        f"{count:,} pair{' of no effect is' if count == 1 else 's of no effect are'} left out"
+        if count
+        else ""
+    )
 
 
 def line_styles(interactions: Interactions) -> dict[str, Any]:
@@ -183,9 +214,11 @@ def draw_empty(axes: Axes, message: str = "no interactions") -> None:
 
 
 def kind_handles(interactions: Interactions) -> list[Any]:
-    """Legend entries for the line styles of the kinds."""
+    """Legend entries for the line styles of the kinds; a single kind need not be told from another."""
     from matplotlib.lines import Line2D
 
+    if len(line_styles(interactions)) < 2:
+        return []
     return [
         Line2D([], [], color=NEUTRAL, lw=1.8, ls=style, label=shorten(kind))
         for kind, style in line_styles(interactions).items()
@@ -208,8 +241,22 @@ def legend(figure: Figure, handles: list[Any], *, columns: int = 6, **options: A
         text.set_parse_math(False)
 
 
-def write_terms(axes: Axes, terms: Interactions, width: int = 20) -> None:
-    """List terms under the axes, one a line: sign, score, kind and players in words."""
+def write_terms(axes: Axes, terms: Interactions, drawn: Sequence[Interactions], width: int = 20) -> None:
+    """List the strongest terms under the axes, one a line: sign, score, kind and players in words.
+
+    Args:
+        axes: of the panel.
+        terms: of the panel.
+        drawn: what :func:`pairs_and_groups` chose of them: of two players and more only these are listed.
+        width: letters of a name.
+    """
+    visible = {(term.members, term.kind) for chosen in drawn for term in chosen}
+    terms = terms.top(_LISTED)
+    terms = terms.take(
+        np.array(
+            [i for i, t in enumerate(terms) if t.order < 2 or (t.members, t.kind) in visible], dtype=np.intp
+        )
+    )
     decimals = decimals_for(largest(terms.scores))
     for i, term in enumerate(terms):
         axes.annotate(

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NAMED = 16  # with more regions their names would hide the picture
-_LISTED = 6
 
 
 def region_plot(
@@ -43,7 +42,7 @@ def region_plot(
     *,
     scope: str | None = None,
     k: int = 8,
-    groups: int = 2,
+    groups: int | None = None,
     title: str | None = None,
 ) -> Figure:
     r"""The image with its regions outlined; lines join the strongest pairs, shapes hold the strongest groups.
@@ -56,7 +55,8 @@ def region_plot(
         layout: an ImageLayout.
         scope: draw this scope alone; None draws a panel for each.
         k: number of pairs drawn in a panel, at most; faint ones are left out.
-        groups: number of terms of order 3 and above drawn in a panel, at most.
+        groups: number of terms of order 3 and above drawn in a panel, at most. Default: None (2, or all
+            that are among the six strongest terms)
         title: of the figure.
 
     Returns:
@@ -92,7 +92,7 @@ def region_plot(
             if all(m in middle for m in term.members):
                 a, b = (middle[m] for m in term.members)
                 _draw_pair(ax, a, b, term.score, abs(term.score) / scale, styles[term.kind], bend)
-        write_terms(ax, panel.interactions.top(_LISTED), width=18)
+        write_terms(ax, panel.interactions, (two, more), width=18)
     if len(interactions):
         legend(figure, [*sign_handles(interactions), *kind_handles(interactions)])
     return finish(figure, title, joined(what_is_drawn(interactions, pairs, larger), note))

@@ -72,7 +72,6 @@ TESTED_ELSEWHERE = {
     "views/network.py": ("views/test_plots.py", "one of the plots"),
     "views/outlines.py": ("views/test_plots.py", "part of the plot of regions"),
     "views/palette.py": ("views/test_plots.py", "colours"),
-    "views/panels.py": ("views/test_plots.py", "the panels of the plots"),
     "views/regions.py": ("views/test_plots.py", "one of the plots"),
     "views/shares.py": ("views/test_page.py", "part of the page"),
     "zoo/__init__.py": ("zoo/test_zoo.py", "the zoo's public functions"),
