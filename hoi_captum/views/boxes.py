@@ -16,7 +16,8 @@ from hoi_captum.views.labels import decimals_for, format_score, join_names, join
 from hoi_captum.views.outlines import Loop, centres, hull, outlines, region_patch, white_halo
 from hoi_captum.views.pairs import role_note, role_of
 from hoi_captum.views.palette import INK, sign_colour
-from hoi_captum.views.panels import draw_empty, finish, grid, legend, only_scope
+from hoi_captum.views.panels import draw_empty, finish, grid, legend, only_scope, without_effect
+from hoi_captum.views.places import check_places
 from hoi_captum.views.wording import caution_of, score_label, sign_handles
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def pair_boxes_plot(
         Figure: panels from the strongest to the weakest.
 
     Raises:
-        InputError: the layout is not that of an image.
+        InputError: the layout is not that of an image, or not of as many players.
         OptionError: k below 1.
     """
     if not isinstance(layout, ImageLayout):
@@ -61,6 +62,7 @@ def pair_boxes_plot(
             f"expected an ImageLayout to draw boxes, got {type(layout).__name__}; "
             "arc_plot draws the pairs of a text, matrix_plot those of anything else"
         )
+    check_places(len(interactions.players), layout)
     check_count("k", k)
     table = only_scope(interactions, scope)
     wanted = table.orders > 1 if order is None else table.orders == order

@@ -27,6 +27,7 @@ from hoi_captum.views.labels import largest, scope_titles, shorten
 from hoi_captum.views.pairs import role_note, role_of
 from hoi_captum.views.panels import MAX_PANELS, panels
 from hoi_captum.views.pivoted import PivotedTerms, pivot
+from hoi_captum.views.places import check_places
 from hoi_captum.views.shares import orders_hint, shares_of, terms_hint
 from hoi_captum.views.sharing import sharing
 from hoi_captum.views.wording import wording_of
@@ -113,9 +114,13 @@ def render_page(
 
     Returns:
         the HTML.
+
+    Raises:
+        InputError: max_terms below 0, or a layout of other players.
     """
     if max_terms < 0:
         raise InputError(f"expected max_terms to be at least 0, got {max_terms}")
+    check_places(len(interactions.players), layout)
     terms = pivot(interactions)
     shown = terms.take(np.arange(min(max_terms, len(terms))))
     parts, scope_note = panels(interactions, None, limit=MAX_PANELS)

@@ -21,6 +21,7 @@ from hoi_captum.views.outlines import outlines, region_patch
 from hoi_captum.views.pairs import pair_matrix, with_pairs
 from hoi_captum.views.palette import FAINT, INK, NEUTRAL, diverging
 from hoi_captum.views.panels import DPI, draw_empty, finish, grid, only_scope
+from hoi_captum.views.places import check_places
 from hoi_captum.views.wording import caution_of, score_label, sign_labels, wording_of
 from hoi_captum.views.words import words_of
 
@@ -60,9 +61,10 @@ def partner_maps_plot(
         Figure: one axes for each player.
 
     Raises:
-        InputError: an anchor that is no player.
+        InputError: an anchor that is no player, or a layout of other players.
         OptionError: k below 1.
     """
+    check_places(len(interactions.players), layout)
     table = only_scope(interactions, scope)
     chosen = chosen_anchors(table, anchors, k)
     if not chosen:
@@ -96,12 +98,13 @@ def partner_records(
         anchor itself stands between ▸ and ◂. All strings are escaped.
 
     Raises:
-        InputError: an anchor that is no player.
+        InputError: an anchor that is no player, or a layout of other players.
         OptionError: k below 1.
     """
     from captum.attr import visualization
     from markupsafe import Markup, escape
 
+    check_places(len(interactions.players), layout)
     table = only_scope(interactions, scope)
     pairs = pair_matrix(table)
     words = words_of(layout, table.players)

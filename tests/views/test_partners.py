@@ -101,11 +101,13 @@ def test_scores_without_a_sign_are_drawn_from_zero(quarters):
 
 def test_a_player_without_partners_and_one_without_a_place(quarters):
     table = Interactions.from_terms(
-        (*WORDS, "nowhere"),
-        [Term((0, 4), "taylor", None, 1.0)],
+        (*WORDS[:3], "nowhere", "film"),
+        [Term((0, 3), "taylor", None, 1.0)],
         provenance=Provenance("m"),
     )
-    figure = views.partner_maps_plot(table, quarters[1], anchors=["film", "nowhere"])
+    mask = quarters[1].mask
+    layout = ImageLayout(quarters[1].image, torch.where(mask == 3, 4, mask))
+    figure = views.partner_maps_plot(table, layout, anchors=["film", "nowhere"])
     assert figure.axes[0].get_title() == "film\nno partner"
     assert "all values are zero" in note(figure)
     assert not [p for p in figure.axes[1].patches if isinstance(p, PathPatch)]
