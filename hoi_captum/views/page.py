@@ -156,7 +156,7 @@ def render_page(
         salient_percent=f"{100 * _SALIENT:g}",
         total=len(terms),
         players=interactions.players,
-        order_charts=order_charts(parts) if len(interactions) else [],
+        order_charts=order_charts(parts) if len(set(interactions.orders.tolist())) > 1 else [],
         chart_kinds=np.unique(interactions.kinds).tolist(),
         matrix_charts=matrices if has_pairs(interactions) else [],
         in_matrix=in_matrix,

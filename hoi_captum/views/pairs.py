@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.term import Term
-from hoi_captum.views.labels import MINUS, joined
+from hoi_captum.views.labels import MINUS, joined, largest
 from hoi_captum.views.wording import OCCLUSION_DIFFERENCE, wording_of
 
 _SYNERGY = "synergy: each does more with the other than without it (by occlusion)"
+_ABOUT_NOTHING = 0.02  # of the largest number beside it
 _DIFFERENCE = f"{OCCLUSION_DIFFERENCE}: what a set does beyond its parts when they are switched off"
 
 
@@ -78,8 +79,9 @@ def role_of(interactions: Interactions, term: Term) -> str:
     """How the players of a term act together, with the number it is known by.
 
     Synergy and redundancy are words for pairs: of three that can stand in for each other the difference by
-    occlusion is positive, as of three that need each other. "" where it is not known, or where the score
-    says what there is to say.
+    occlusion is positive, as of three that need each other. A pair whose difference is below 2 % of the
+    largest score or difference is neither. "" where it is not known, or where the score says what there is to
+    say.
     """
     words = wording_of(interactions)
     if not isinstance(interactions, TellsSynergy) or words.signs or words.quantity == OCCLUSION_DIFFERENCE:
@@ -90,6 +92,9 @@ def role_of(interactions: Interactions, term: Term) -> str:
     number = f"{value:+.2g}".replace("-", MINUS)
     if term.order > 2:
         return f"{OCCLUSION_DIFFERENCE} {number}"
+    measured = np.asarray(interactions.arrays.get("synergy", ()), dtype=np.float64)
+    if abs(value) < _ABOUT_NOTHING * max(largest(interactions.scores), largest(measured)):
+        return f"neither ({number})"
     return f"{'synergy' if value > 0 else 'redundancy'} ({number})"
 
 

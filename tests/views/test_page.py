@@ -258,9 +258,10 @@ def test_charts_say_the_sums(review):
     )
 
 
-def kind_page(kind: str, scores, cls=Interactions, **more) -> Page:
+def kind_page(kind: str, scores, cls=Interactions, triple: float | None = None, **more) -> Page:
     """The page of pairs (0, 1), (0, 2), ... of one kind, in logits."""
     terms = [Term((0, i), kind, None, score) for i, score in enumerate(scores, start=1)]
+    terms += [] if triple is None else [Term((0, 1, 2), kind, None, triple)]
     source = Provenance("m", details={"unit": "logit"})
     table = cls.from_terms("abcd"[: len(scores) + 1], terms, provenance=source, **more)
     return Page(views.render_page(table))
@@ -272,7 +273,6 @@ def test_cross_derivatives_are_no_shares_of_the_value():
         "How much each player interacts",
         "The sum of the absolute cross derivatives of all pairs with the player. Numbers in logit.",
         "Scores are cross derivatives, in logit; signs are those of derivatives, not of synergy",
-        "Sums of the positive cross derivatives (up) and of the negative cross derivatives (down)",
         "Pairs; the diagonal is empty.",
     ):
         assert said in page.said
@@ -283,16 +283,27 @@ def test_cross_derivatives_are_no_shares_of_the_value():
 
 
 @pytest.mark.parametrize(
-    ("kind", "what"), [("cam", "interaction strengths"), ("corex", "total correlations")]
+    ("kind", "what"), [("cam", "squared interaction strengths"), ("corex", "total correlations")]
 )
 def test_scores_without_a_sign_have_no_plus_and_no_minus(kind, what):
     page = kind_page(kind, (2.0, 0.5))
     swatches = [a["class"] for _, a in page.elements if "swatch" in (a.get("class") or "")]
     assert swatches == ["swatch pos"]
     assert f"The sum of the {what} of all pairs" in page.said
-    assert not re.search(r"[+−]\d", page.said.split("How much each order weighs")[0])
-    assert f"Sums of the {what}, by number of players" in page.said
-    assert ("logit squared" in page.said) == (kind == "cam")
+    assert not re.search(r"[+−]\d", page.said)
+    assert f"Sums of the {what}, by number of players" in kind_page(kind, (2.0, 0.5), triple=1.0).said
+    assert ("logit" in page.said) == (kind == "corex")  # squares are not in the unit of the output
+
+
+def test_orders_are_compared_where_there_are_several():
+    one, two = kind_page("taylor", (2.0, -0.5)), kind_page("taylor", (2.0, -0.5), triple=1.0)
+    sums = "Sums of the positive cross derivatives (up) and of the negative cross derivatives (down)"
+    assert "How much each order weighs" not in one.said
+    assert f"How much each order weighs {sums}" in two.said
+    for page in (one, two):
+        assert "Pairs; the diagonal is empty." in page.said
+    labels = [a["aria-label"] for tag, a in one.elements if tag == "svg" and "aria-label" in a]
+    assert [label.split(";")[0] for label in labels] == ["Matrix of pairs"]
 
 
 def test_memberships_keep_their_shares():

@@ -67,6 +67,20 @@ def test_roles():
     assert {role_of(table(terms), t) for t in found} == {""}
 
 
+@pytest.mark.parametrize(("score", "role"), [(6.3, "neither (+0.12)"), (6.2, "synergy (+0.12)")])
+def test_a_difference_of_about_nothing_is_neither(score, role):
+    """0.125 is 2 % of 6.25."""
+    found = table([Term((0, 1), "taylor", None, 1.0), Term((1, 2), "taylor", None, -score)], cls=Knowing)
+    assert role_of(found, found[0]) == role
+
+
+def test_a_difference_is_small_beside_other_differences_too():
+    found = table(
+        [Term((0, 1), "taylor", None, 1.0)], cls=Knowing, arrays={"synergy": np.array([0.125, np.nan, -20.0])}
+    )
+    assert role_of(found, found[0]) == "neither (+0.12)"
+
+
 def test_a_sign_that_tells_the_role_is_not_told_twice():
     found = table([Term((0, 1), "taylor", None, 1.0)], cls=Knowing)
     found = found.with_provenance(details={"mode": "occlusion"})
