@@ -320,7 +320,8 @@ def explain(
             "checkpoint": checkpoint,
         }
         attributions, interactions = run_method(instance, call, extra)
-    details = dict(interactions.provenance.details) | _notes(cls, example, objectives, adapters)
+    # a unit that the method tells of its scores goes before that of the output
+    details = _notes(cls, example, objectives, adapters) | dict(interactions.provenance.details)
     interactions = interactions.with_provenance(target=_target_name(objectives), details=details)
     if getattr(cls, "players_are_neurons", False):  # which the input's layout does not show
         return Explanation(interactions, None, attributions, example, instance)

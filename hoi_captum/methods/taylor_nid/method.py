@@ -52,6 +52,9 @@ class TaylorNID(GradientAttribution):
     taken at a few rows that stand for the data and aggregated over these. All pairs are differentiated;
     larger sets grow from the ``top_k`` best of the order before, each with every further player.
 
+    Such a score is output per unit of each member, so that the ranking follows the scales of the columns:
+    standardise them, or use ``multiply_by_inputs``.
+
     Source: Lerman, Venuto, Kautz, Xu, "Explaining Local, Global, And Higher-Order Interactions In Deep
     Learning", ICCV 2021, section 3 (T-NID). Derivatives are exact; where a network is piecewise linear
     (ReLU) they are zero.
@@ -351,7 +354,7 @@ class TaylorNID(GradientAttribution):
             forward_passes=source.forward_passes,
             backward_passes=source.backward_passes,
             seconds=time.perf_counter() - started,
-            details={"data_rows": learned.count, "rows": learned.rows},
+            details={"data_rows": learned.count, "rows": learned.rows} | settings.unit(),
         )
         names = [str(i) for i in range(k)]
         return TaylorNIDInteractions.from_found(names, found, settings.aggregate, provenance)

@@ -64,6 +64,10 @@ class Settings:
         """The seed, where chance has a part."""
         return self.seed if RANDOM in self.representatives else None
 
+    def unit(self) -> dict[str, str]:
+        """What the provenance says of the unit: derivatives by the features are not in that of the output."""
+        return {} if self.multiply_by_inputs else {"unit": ""}
+
     def grown(self, players: int) -> int:
         """How many sets of an order are differentiated once more."""
         return self.top_k or players

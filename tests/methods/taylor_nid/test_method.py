@@ -360,6 +360,32 @@ def test_one_call_explains_the_logit_not_the_competition_of_classes():
     assert explanation.interactions.scores.tolist() == [0.0] * 3
 
 
+@pytest.mark.parametrize(("multiply", "unit"), [(False, ""), (True, "logit")])
+def test_only_derivatives_by_gates_are_in_the_unit_of_the_output(multiply, unit):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 12), nn.GELU(), nn.Linear(12, 2))
+    background, row = random_rows(50, 3), [0.1, 0.2, 0.3]
+
+    def explain(model, scale):
+        return hoi.explain(
+            model,
+            [x * scale for x in row],
+            "taylor-nid",
+            background=(background * scale).tolist(),
+            multiply_by_inputs=multiply,
+            target=0,
+        ).interactions
+
+    found = explain(net, 1)
+    assert found.provenance.details["unit"] == unit
+    # the same model of columns in other units
+    scaled = nn.Sequential(nn.Linear(3, 12), nn.GELU(), nn.Linear(12, 2))
+    scaled.load_state_dict(net.state_dict())
+    scaled[0].weight.data /= 10
+    factor = 1 if multiply else 100
+    assert (factor * explain(scaled, 10).scores).tolist() == pytest.approx(found.scores.tolist(), rel=1e-3)
+
+
 # ---------------------------------------------------------------- inside Captum, and the model left alone
 def test_inside_captum(net):
     data = random_rows(30, 4)
