@@ -20,7 +20,8 @@ class Wording:
         signs: what a positive and what a negative score does; empty: they are a positive and a negative
             quantity. Default: empty
         heading: above a drawing, with ``{}`` for the explained output. Default: "interactions: {}"
-        unit: of the scores, with ``{}`` for that of the explained output. Default: "{}"
+        unit: of the scores, with ``{}`` for that of the explained output; empty: theirs is another one.
+            Default: "{}"
         signed: whether scores can be negative. Default: True
         additive: whether terms are parts of the explained value, so that a player has a share of them, and
             the empty coalition a value; else a player is told by how much it interacts. Default: True
@@ -63,10 +64,11 @@ _DIFFERENCE = Wording(
 )
 # that of three who can stand in for each other is positive, as that of three who need each other
 _DIFFERENCE_OF_PAIRS = replace(_DIFFERENCE, signs=("synergy", "redundancy"), caution="")
+# the square of output per unit of what is gated, whatever that is
 _CAM = Wording(
-    quantity="interaction strength",
+    quantity="squared interaction strength",
     heading="interaction strengths: {}",
-    unit="{} squared",
+    unit="",
     signed=False,
     additive=False,
     dense=True,
@@ -117,7 +119,8 @@ def _words(kind: str, mode: Any, order: int | None) -> Wording:
 def unit_of(interactions: Interactions) -> str:
     """The unit of the scores where the method tells it (``provenance.details["unit"]``), else "score"."""
     unit = interactions.provenance.details.get("unit")
-    return wording_of(interactions).unit.format(unit) if isinstance(unit, str) and unit else "score"
+    said = wording_of(interactions).unit.format(unit) if isinstance(unit, str) and unit else ""
+    return said or "score"
 
 
 def score_label(interactions: Interactions) -> str:

@@ -156,7 +156,7 @@ def test_sixty_four_units_and_wide_images():
     best = table.top(6)
     assert [ax.get_title() for ax in figure.axes] == [f"{i + 1}. {best.label(t)}" for i, t in enumerate(best)]
     assert figure.get_figwidth() / figure.get_figheight() > 2
-    assert "interaction strength" in texts(figure)
+    assert "squared interaction strength" in texts(figure)
     assert "negative" not in " ".join(texts(figure))
 
 

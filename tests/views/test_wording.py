@@ -51,7 +51,7 @@ def test_the_signs_are_those_of_the_kind(kinds, labels):
     [
         ("and", "raises the value"),
         ("taylor", "cross derivative"),
-        ("cam", "interaction strength"),
+        ("cam", "squared interaction strength"),
         ("corex", "total correlation"),
         ("of-a-plugin", "score"),
     ],
@@ -63,7 +63,7 @@ def test_a_sign_that_does_not_occur_is_not_named(kind, label):
 
 def test_of_no_scores_both_signs_are_named_unless_there_is_but_one():
     assert [s for s, _ in sign_labels(table("taylor", scores=(0.0, 0.0)))] == [1.0, -1.0]
-    assert sign_labels(table("cam", scores=(0.0, 0.0))) == [(1.0, "interaction strength")]
+    assert sign_labels(table("cam", scores=(0.0, 0.0))) == [(1.0, "squared interaction strength")]
     assert sign_labels(table("taylor", scores=(-1.0,))) == [(-1.0, "negative cross derivative")]
 
 
@@ -85,12 +85,9 @@ def test_kinds_of_plugins_and_mixtures_are_neutral():
     [
         ("and", "log-odds", "log-odds", "sum, log-odds"),
         ("taylor", "logit", "cross derivative, in logit", "sum of cross derivatives, logit"),
-        (
-            "cam",
-            "logit",
-            "interaction strength, in logit squared",
-            "sum of interaction strengths, logit squared",
-        ),
+        # the output's change by a layer's, squared: its unit is not that of the output
+        ("cam", "logit", "squared interaction strength", "sum of squared interaction strengths"),
+        ("cam-basic", "logit", "squared interaction strength", "sum of squared interaction strengths"),
         ("corex", "nats", "total correlation, in nats", "sum of total correlations, nats"),
         ("taylor", "", "cross derivative", "sum of cross derivatives"),
         ("of-a-plugin", "", "score", "sum, score"),
@@ -104,7 +101,7 @@ def test_scales_are_named_by_quantity_and_unit(kind, unit, label, sums):
 
 def test_a_unit_that_is_no_text_is_none():
     assert unit_of(table("cam", details={"unit": 3})) == "score"
-    assert unit_of(table("cam", details={"unit": "a {} b"})) == "a {} b squared"
+    assert unit_of(table("taylor", details={"unit": "a {} b"})) == "a {} b"
 
 
 def test_headings():
@@ -173,5 +170,5 @@ def test_long_notes_are_broken_into_lines_that_stay_inside(digit):
 def test_the_matrix_of_what_has_no_sign_starts_at_zero():
     figure = views.matrix_plot(table("cam", scores=(1.0, 3.0), details={"unit": "logit"}))
     assert figure.axes[0].images[0].get_clim() == (0.0, 3.0)
-    assert "interaction strength, in logit squared" in texts(figure)
+    assert "squared interaction strength" in texts(figure)
     assert "off the diagonal: pairs" in texts(figure)  # no single players in this table
