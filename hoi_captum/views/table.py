@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hoi_captum.core.interactions import Interactions
+from hoi_captum.core.term import Term
 from hoi_captum.errors import InputError
 from hoi_captum.views.labels import decimals_for, format_score, join_names, largest, scope_titles
+from hoi_captum.views.pairs import TellsSynergy
 from hoi_captum.views.panels import only_scope
 from hoi_captum.views.pivoted import PivotedTerms, pivot
-from hoi_captum.views.wording import unit_of, wording_of
+from hoi_captum.views.wording import OCCLUSION_DIFFERENCE, unit_of, wording_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,7 +47,9 @@ def interaction_table(
 
     Returns:
         rich.table.Table: rank, players, kind, order, a signed score for each scope (``–`` where the set has
-        none), and a bar of the largest absolute score. Names are printed literally, rich markup included.
+        none), the difference by occlusion where the result knows it of a set that is shown (headed
+        "synergy", or "switched off" where there are sets of three and more, whose sign is not synergy), and a
+        bar of the largest absolute score. Names are printed literally, rich markup included.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -73,12 +77,17 @@ def interaction_table(
         # names of models break at their hyphens, not in the middle of a word
         header = title.replace("-", "-\n") if len(title) > _HEADER_WIDTH else title
         table.add_column(Text(header), justify="right", overflow="fold", min_width=7)
+    shown_terms = [chosen[int(rows.max())] for rows in shown.rows]
+    together = _together(chosen, shown_terms)
+    if together:
+        pairs_alone = all(term.order <= 2 for term in shown_terms)
+        table.add_column("synergy" if pairs_alone else "switched off", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True, min_width=_BAR_CELLS)
 
     for rank, (kind, scores, rows) in enumerate(
         zip(shown.kinds, shown.scores, shown.rows, strict=True), start=1
     ):
-        term = chosen[int(rows.max())]
+        term = shown_terms[rank - 1]
         finite = np.where(np.isfinite(scores), scores, 0.0)
         strongest = float(finite[np.abs(finite).argmax()])
         share = abs(strongest) / scale if scale else 0.0
@@ -88,9 +97,24 @@ def interaction_table(
             Text(str(kind)),
             str(term.order),
             *(_score(value, decimals, present=row >= 0) for value, row in zip(scores, rows, strict=True)),
+            *together[rank - 1 : rank],
             Text(unicode_bar(share), style=_style(strongest)),
         )
     return table
+
+
+def _together(interactions: Interactions, terms: list[Term]) -> list[Text]:
+    """What each term does beyond its parts by occlusion; nothing where no term is known to do anything, and
+    where that is the score itself.
+    """
+    words = wording_of(interactions)
+    if not isinstance(interactions, TellsSynergy) or words.quantity == OCCLUSION_DIFFERENCE:
+        return []
+    values = np.array([interactions.synergy(term) for term in terms], dtype=np.float64)
+    if not np.isfinite(values).any():
+        return []
+    decimals = decimals_for(largest(values))
+    return [_score(value, decimals, present=bool(np.isfinite(value))) for value in values.tolist()]
 
 
 def _style(score: float) -> str:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import io
+import math
 
 import pytest
 from rich.console import Console
 
+from hoi_captum.core.interactions import Interactions, Term
+from hoi_captum.core.provenance import Provenance
 from hoi_captum.errors import InputError
 from hoi_captum.views import interaction_table
 from hoi_captum.views.table import unicode_bar
@@ -71,3 +74,39 @@ def test_no_interactions_and_wrong_arguments(nothing, review):
 @pytest.mark.parametrize(("share", "bar"), [(0, ""), (1, "██████"), (0.5, "███"), (1e-9, "▏"), (0.25, "█▌")])
 def test_bars(share, bar):
     assert unicode_bar(share, 6) == bar.ljust(6)
+
+
+class Knowing(Interactions):
+    """A result that knows of some sets what they do when they are switched off."""
+
+    def synergy(self, term: Term) -> float:
+        return {(0, 1): 0.5, (1, 2): -0.25, (0, 1, 2): 1.0}.get(term.members, math.nan)
+
+
+def known(members, cls=Knowing, **details):
+    terms = [Term(m, "taylor", None, 3.0 - i) for i, m in enumerate(members)]
+    return interaction_table(cls.from_terms("abc", terms, provenance=Provenance("m", details=details)))
+
+
+def test_what_pairs_do_when_they_are_switched_off_stands_beside_their_scores():
+    table = known([(0, 1), (0, 2), (1, 2)])
+    assert [str(c.header) for c in table.columns][4:6] == ["score", "synergy"]
+    assert [row[4:6] for row in cells(table)] == [["+3.00", "+0.500"], ["+2.00", "–"], ["+1.00", "-0.250"]]
+
+
+def test_of_three_that_is_no_synergy():
+    table = known([(0, 1, 2), (0, 1)])
+    assert [str(c.header) for c in table.columns][5] == "switched off"
+    assert [row[5] for row in cells(table)] == ["+1.00", "+0.50"]
+
+
+@pytest.mark.parametrize(
+    ("members", "options"),
+    [([(0, 2)], {}), ([(0, 1)], {"mode": "occlusion"}), ([(0, 1, 2)], {"mode": "occlusion"})],
+)
+def test_there_is_no_such_column_where_it_would_tell_nothing(members, options):
+    assert [str(c.header) for c in known(members, **options).columns][4:] == ["score", ""]
+
+
+def test_nor_where_the_result_does_not_know():
+    assert len(known([(0, 1)], cls=Interactions).columns) == 6
