@@ -13,7 +13,7 @@ from hoi_captum.views.inputs import shades
 from hoi_captum.views.labels import decimals_for, few_decimals, format_score, largest, shorten
 from hoi_captum.views.panels import Panel
 from hoi_captum.views.plots import order_sums
-from hoi_captum.views.wording import wording_of
+from hoi_captum.views.wording import both_sides
 
 WIDTH = 340.0  # of every chart: a small telephone shows it at its true size
 _LABELS = 92.0
@@ -104,7 +104,7 @@ def matrix_charts(parts: Sequence[Panel], players: tuple[str, ...]) -> tuple[lis
     matrices = [p.interactions.matrix() for p in parts]
     chosen = _most_involved(matrices, len(players))
     scale = max((largest(m) for m in matrices), default=0.0)
-    signed = all(wording_of(p.interactions).signed for p in parts)
+    signed = any(both_sides(p.interactions) for p in parts)
     cell = round((WIDTH - _LABELS - 4) / max(len(chosen), 1), 3)
     cell = min(cell, 44.0)
     bottom = 4 + cell * len(chosen)

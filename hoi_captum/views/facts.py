@@ -8,7 +8,7 @@ from typing import Any
 
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.views.labels import MINUS, scope_titles
-from hoi_captum.views.wording import unit_of, wording_of
+from hoi_captum.views.wording import over_data, unit_of, wording_of
 
 _LONG = 8  # lists of more numbers are told by their number and range
 _ELSEWHERE = ("warnings", "unit")  # details that the page shows in other places
@@ -34,8 +34,10 @@ def facts_of(interactions: Interactions) -> list[Fact]:
     facts = [Fact("Method", (("", source.method),))]
     if source.target:
         facts.append(Fact("Explained output", (("", source.target),)))
-    if wording_of(interactions).quantity != "score":
-        facts.append(Fact("Scores", (("", wording_of(interactions).quantities),)))
+    named = "" if wording_of(interactions).quantity == "score" else wording_of(interactions).quantities
+    scores = " ".join(filter(None, (named, over_data(interactions))))
+    if scores:
+        facts.append(Fact("Scores", (("", scores),)))
     if unit_of(interactions) != "score":
         facts.append(Fact("Unit of the scores", (("", unit_of(interactions)),)))
     if source.model:

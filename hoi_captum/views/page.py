@@ -30,7 +30,7 @@ from hoi_captum.views.pivoted import PivotedTerms, pivot
 from hoi_captum.views.places import check_places
 from hoi_captum.views.shares import orders_hint, shares_of, terms_hint
 from hoi_captum.views.sharing import sharing
-from hoi_captum.views.wording import wording_of
+from hoi_captum.views.wording import both_sides
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -178,7 +178,7 @@ def _subtitle(interactions: Interactions) -> str:
 
 
 def _rows(interactions: Interactions, shown: PivotedTerms) -> list[Row]:
-    signed = wording_of(interactions).signed
+    signed = both_sides(interactions)
     looks = shades(shown.scores.ravel(), largest(shown.scores), digits=4, signed=signed)
     width = len(shown.scopes)
     rows = []

@@ -18,7 +18,7 @@ from hoi_captum.views.pairs import with_pairs
 from hoi_captum.views.palette import FAINT, INK, NEUTRAL, diverging, sequential, sign_colour
 from hoi_captum.views.panels import draw_empty, finish, grid, hatches, legend, panels, title_axes
 from hoi_captum.views.regions import region_plot
-from hoi_captum.views.wording import caution_of, score_label, sign_patches, sum_label, wording_of
+from hoi_captum.views.wording import both_sides, caution_of, score_label, sign_patches, sum_label, wording_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +82,7 @@ def matrix_plot(
 
     Returns:
         Figure: one image of n x n per scope, all on one colour scale: symmetric about zero, or from zero
-        where scores have no sign.
+        where scores have no sign, or cross derivatives are all positive.
     """
     given = interactions
     interactions = given if spread else with_pairs(given)
@@ -92,7 +92,7 @@ def matrix_plot(
     width = 5.0 if len(parts) > 1 else 7.6
     figure, axes = grid(len(parts), 2, width, width * 0.92)
     scale = largest(np.stack(matrices)) or 1.0
-    signed = wording_of(interactions).signed
+    signed = both_sides(interactions)
     colours, low = (diverging(), -scale) if signed else (sequential("positive"), 0.0)
     image = None
     for panel, matrix, ax in zip(parts, matrices, axes, strict=True):
@@ -102,7 +102,7 @@ def matrix_plot(
         if not len(panel.interactions):
             draw_empty(ax)
         elif n <= _ANNOTATED and 0.66 * width / n >= _LEAST_CELL:
-            _annotate(ax, matrix, scale)
+            _annotate(ax, matrix, scale, signed)
     if image is not None:
         bar = figure.colorbar(image, ax=axes, shrink=0.75, aspect=30, pad=0.02)
         bar.set_label(score_label(interactions), parse_math=False)
@@ -132,16 +132,17 @@ def _name_players(ax: Axes, players: tuple[str, ...], room: float) -> None:
     ax.set_yticks(range(n), names, fontsize=size, parse_math=False)
 
 
-def _annotate(ax: Axes, matrix: NDArray[np.float64], scale: float) -> None:
+def _annotate(ax: Axes, matrix: NDArray[np.float64], scale: float, signed: bool) -> None:
     decimals = few_decimals(scale)
     if decimals is None or decimals > 3:  # too long for a cell
         return
     for (row, column), value in np.ndenumerate(matrix):
         if np.isfinite(value) and abs(value) >= 0.5 * 10.0**-decimals:
+            text = format_score(value, decimals)
             ax.text(
                 column,
                 row,
-                format_score(value, decimals),
+                text if signed else text.removeprefix("+"),
                 ha="center",
                 va="center",
                 fontsize=7.5,

@@ -12,7 +12,7 @@ from hoi_captum.core.interactions import Interactions
 from hoi_captum.views.labels import joined
 from hoi_captum.views.pairs import involvement
 from hoi_captum.views.panels import Panel
-from hoi_captum.views.wording import caution_of, sign_labels, unit_of, wording_of
+from hoi_captum.views.wording import caution_of, over_data, sign_labels, unit_of, wording_of
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ def shares_of(interactions: Interactions, parts: Sequence[Panel]) -> Shares:
     """What is told of each player, by the kind of the terms."""
     words, unit = wording_of(interactions), unit_of(interactions)
     numbers = "" if unit == "score" else f" Numbers in {unit}."
+    numbers += " They are those of all of the data, not of this input." if over_data(interactions) else ""
     key = tuple(("pos" if sign > 0 else "neg", label) for sign, label in sign_labels(interactions))
     if not words.additive and interactions.weights is None:
         sets = "pairs" if set(interactions.orders.tolist()) <= {1, 2} else "sets"

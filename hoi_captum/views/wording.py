@@ -144,7 +144,24 @@ def heading_of(interactions: Interactions) -> str | None:
     source = interactions.provenance
     if "about" in source.details:
         return str(source.details["about"])
-    return wording_of(interactions).heading.format(source.target) if source.target else None
+    if not source.target:
+        return None
+    heading, whose = wording_of(interactions).heading.format(source.target), over_data(interactions)
+    return f"{heading}, {whose}" if whose else heading
+
+
+def over_data(interactions: Interactions) -> str:
+    """Whose scores they are where a method gathers them over data (``provenance.details["data_rows"]``), and
+    not at the explained row; else "".
+    """
+    rows = interactions.provenance.details.get("data_rows")
+    return "over the data" if isinstance(rows, int) and rows else ""
+
+
+def both_sides(interactions: Interactions) -> bool:
+    """Whether a plus tells anything: scores below zero occur, or one above zero says what it does."""
+    words = wording_of(interactions)
+    return words.signed and (words.additive or bool(words.signs) or _occurs(interactions, -1.0))
 
 
 def sign_labels(interactions: Interactions) -> list[tuple[float, str]]:

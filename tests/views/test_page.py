@@ -306,6 +306,31 @@ def test_orders_are_compared_where_there_are_several():
     assert [label.split(";")[0] for label in labels] == ["Matrix of pairs"]
 
 
+def cells_of_the_matrix(page: Page) -> set[str]:
+    return {t for t in page.text if t in {"+", "−"}}
+
+
+def test_positive_derivatives_have_no_plus_where_there_is_no_minus():
+    page = kind_page("taylor", (2.0, 0.5))
+    assert not re.search(r"[+−]\d", page.said)
+    assert cells_of_the_matrix(page) == set()
+    assert cells_of_the_matrix(kind_page("taylor", (2.0, -0.5))) == {"+", "−"}
+    assert cells_of_the_matrix(kind_page("and", (2.0, 0.5))) == {"+"}  # raises the value
+
+
+def test_scores_of_all_data_say_so():
+    terms = [Term((0, 1), "taylor", None, 2.0)]
+    pages = []
+    for details in ({"data_rows": 100}, {}):
+        source = Provenance("m", target="1", details=details)
+        table = Interactions.from_terms("ab", terms, provenance=source)
+        pages.append(Page(views.render_page(table)).said)
+    for said in ("Scores cross derivatives over the data", "those of all of the data, not of this input."):
+        assert said in pages[0]
+        assert said not in pages[1]
+    assert "Scores cross derivatives" in pages[1]
+
+
 def test_memberships_keep_their_shares():
     terms = [Term((0, 1), "corex", None, 3.0, weights=(1.0, 2.0))]
     page = Page(views.render_page(Interactions.from_terms("ab", terms, provenance=Provenance("m"))))

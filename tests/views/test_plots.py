@@ -67,6 +67,23 @@ def test_a_table_of_triples_is_drawn_by_the_matrix_of_pairs_that_it_keeps():
     assert images(views.matrix_plot(table, spread=True))[0][0].tolist() == [0.0, 3.0, 3.0]
 
 
+@pytest.mark.parametrize(
+    ("kind", "score", "limits", "written"),
+    [
+        ("taylor", 0.5, (0.0, 2.0), {"2.00", "0.50"}),
+        ("taylor", -0.5, (-2.0, 2.0), {"+2.00", "−0.50"}),
+        ("cam", 0.5, (0.0, 2.0), {"2.00", "0.50"}),
+        ("and", 0.5, (-2.0, 2.0), {"+2.00", "+0.50"}),
+    ],
+)
+def test_the_matrix_has_two_sides_where_a_sign_tells_something(kind, score, limits, written):
+    terms = [Term((0, 1), kind, None, 2.0), Term((1, 2), kind, None, score)]
+    figure = views.matrix_plot(Interactions.from_terms("abc", terms, provenance=Provenance("m")))
+    ax = figure.axes[0]
+    assert ax.images[0].get_clim() == limits
+    assert {t.get_text() for t in ax.texts} == written
+
+
 def bars(ax) -> dict[tuple[float, bool], float]:
     return {(round(b.get_x(), 6), b.get_height() < 0): b.get_height() for b in ax.patches if b.get_height()}
 

@@ -172,3 +172,12 @@ def test_the_matrix_of_what_has_no_sign_starts_at_zero():
     assert figure.axes[0].images[0].get_clim() == (0.0, 3.0)
     assert "squared interaction strength" in texts(figure)
     assert "off the diagonal: pairs" in texts(figure)  # no single players in this table
+
+
+def test_headings_say_that_scores_are_of_the_data():
+    terms = [Term((0, 1), "taylor", None, 2.0)]
+    titles = []
+    for details in ({"data_rows": 100}, {"data_rows": 0}, {}):
+        source = Provenance("m", target="setosa", details=details)
+        titles.append(heading_of(Interactions.from_terms("ab", terms, provenance=source)))
+    assert titles == ["cross derivatives: setosa, over the data", *["cross derivatives: setosa"] * 2]
