@@ -80,7 +80,8 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
             Gaussian gates; ``softplus`` in the place of ReLUs (their error is reported); ``occlusion``,
             f - f_i - f_j + f_ij; ``path``, exact derivatives along the path from the baseline; ``auto``:
             ``grad_diff`` where a ReLU, a max-pool or their like lies behind the gates, ``occlusion`` for rows
-            of gates on attention at which the model is saturated, else ``exact``. Default: auto
+            of gates on attention at which the model is saturated, else ``exact``; a row's own mode is in the
+            provenance of its table. Default: auto
         output (str): what is explained: ``logit`` (what forward_func gives), or of its scores (rows, classes)
             ``log_odds``, ``log_prob``, ``prob``, ``margin`` (to the runner-up). Second derivatives of
             saturated probabilities vanish, and those of a log_prob are the competition of classes.
