@@ -34,10 +34,11 @@ class Learned:
         """Choose the rows.
 
         Raises:
-            InputError: no floating point inputs.
+            InputError: no floating point inputs, where these are differentiated or rows have to be near.
         """
-        if settings.pairwise:
+        if settings.pairwise or settings.gate == "input":
             data.cells()  # refuses integers
+        if settings.pairwise:
             return cls(data, None, {}, len(data))
         rows = nearest_rows(data, settings.representatives, settings.seed)
         distinct, place = rows.unique(return_inverse=True)

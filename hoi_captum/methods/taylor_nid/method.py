@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hoi_captum.core.arguments import Arguments
 from hoi_captum.core.coalitions import Players
-from hoi_captum.core.gates import Gates
+from hoi_captum.core.gates import Gates, positions
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.options import check_flag
 from hoi_captum.core.progress import progress_bar
@@ -78,7 +78,9 @@ class TaylorNID(GradientAttribution):
             Default: False
         gate (str): with ``multiply_by_inputs`` what is scaled: ``input``; ``attention``, the weight that each
             position of a transformer has as a key in all layers, for causal language models, whose first norm
-            undoes a scaled embedding; or ``value``, its value vector in the first layer. Default: ``input``
+            undoes a scaled embedding; or ``value``, its value vector in the first layer. These two take token
+            ids (rows, T) too, with ``representatives="random"``: no row of ids is near to another.
+            Default: ``input``
         pairwise (bool): let each set have rows of its own, nearest by the cells of its members alone: of a
             pair, and from order 3 on of the set that is differentiated once more. Keeps all of the data.
             Default: False
@@ -214,7 +216,7 @@ class TaylorNID(GradientAttribution):
                 Default: None
             feature_mask (Tensor or tuple[Tensor, ...], optional): player ids 0..k-1 of the input's cells,
                 broadcastable to the inputs; -1 marks cells that nobody moves. Default: None (every cell is
-                a player)
+                a player; with gates on attention every position)
             show_progress (bool, optional): a progress bar on stderr, in sets differentiated once more, single
                 players among them. Default: False
 
@@ -312,6 +314,8 @@ class TaylorNID(GradientAttribution):
         warn_of_training_mode(self.forward_func)
         with torch.inference_mode(False):  # in which nothing could be differentiated
             arguments = Arguments(self.forward_func, inputs, baselines, target, additional_forward_args)
+            if feature_mask is None and self.settings.gate != "input":
+                feature_mask = positions(arguments.inputs)
             players = Players.from_feature_mask(arguments.inputs, feature_mask)
             self.settings.check_players(players.count)
             learned = self._learned

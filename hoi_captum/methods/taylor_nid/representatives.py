@@ -84,7 +84,8 @@ class Data:
         if not floating:
             raise InputError(
                 f"expected floating point inputs, got {self.inputs[0].dtype}: there are no derivatives by "
-                "integers; give embeddings instead of token ids, or .float() numbers"
+                "integers, and no rows of token ids are near to each other; give embeddings instead, or "
+                ".float() numbers. With gates on attention token ids will do if representatives='random'"
             )
         return torch.cat([x.reshape(len(x), -1).cpu().double() for x in floating], dim=1)
 
@@ -99,8 +100,11 @@ def nearest_rows(data: Data, names: Sequence[str], seed: int) -> Tensor:
         data: N rows.
         names: of :data:`REPRESENTATIVES`.
         seed: of the random row.
+
+    Raises:
+        InputError: no floating point inputs, by which rows are near to each other; the random one needs none.
     """
-    cells = data.cells()
+    cells = data.cells() if set(names) != {RANDOM} else torch.empty(0)
     chosen = [_random_row(len(data), seed) if n == RANDOM else _nearest(cells, n) for n in names]
     return torch.tensor(chosen)
 

@@ -13,7 +13,7 @@ from captum.metrics import sensitivity_max
 from torch import nn
 
 import hoi_captum as hoi
-from hoi_captum import TaylorNID
+from hoi_captum import TaylorCAM, TaylorNID
 from hoi_captum.core.arguments import Arguments
 from hoi_captum.core.attention_gates import AttentionGates
 from hoi_captum.core.coalitions import Players
@@ -337,6 +337,48 @@ def test_gates_on_attention_are_those_of_core(gate):
     for term, derivatives in zip(table, table.derivatives, strict=True):
         assert np.abs(derivatives - expected[:, *term.members].numpy()).max() < 2e-3 * scale
     assert table.provenance.options["gate"] == gate
+
+
+@pytest.mark.parametrize("gate", ["attention", "value"])
+def test_gates_on_attention_take_positions_and_token_ids(gate):
+    model = hoi.adapt("zoo:sentiment-llama-a").model
+    ids = torch.tensor([[1, 40, 12, 33, 7], [1, 25, 9, 33, 18], [1, 11, 30, 5, 21]])
+    with torch.no_grad():
+        embeddings = model.get_input_embeddings()(ids)
+
+    def of_ids(x):
+        return model(input_ids=x).logits[:, -1]
+
+    def of_embeddings(x):
+        return model(inputs_embeds=x).logits[:, -1]
+
+    options = {"multiply_by_inputs": True, "gate": gate, "representatives": "random", "seed": 1}
+    by_ids, by_embeddings = TaylorNID(of_ids, **options), TaylorNID(of_embeddings, **options)
+    attributions, (table,) = by_ids.fit(ids).attribute_and_interact(ids[:1], target=5)
+    spread, (expected,) = by_embeddings.fit(embeddings).attribute_and_interact(embeddings[:1], target=5)
+    assert by_ids.rows_ == by_embeddings.rows_
+    assert len(table.players) == len(expected.players) == 5  # not 5 x H cells
+    cam = TaylorCAM(of_ids, gate=gate, mode="exact").interact(ids[list(by_ids.rows_.values())], target=5)[0]
+    scale = np.abs(cam.pairs).max()
+    assert scale > 0.01
+    for term in table:
+        assert term.score == pytest.approx(abs(cam.pairs[term.members]), abs=2e-3 * scale)
+    assert table.scores.tolist() == pytest.approx(expected.scores.tolist(), abs=2e-3 * scale)
+    assert attributions.shape == (1, 5)
+    assert spread.shape == embeddings[:1].shape
+    assert attributions[0].tolist() == pytest.approx(spread[0, :, 0].tolist(), abs=1e-2 * scale)
+
+
+def test_token_ids_are_refused_where_they_mean_nothing():
+    ids = torch.ones(2, 3, dtype=torch.long)
+    with pytest.raises(InputError, match="token ids will do if representatives='random'"):
+        TaylorNID(POLYNOMIAL, multiply_by_inputs=True, gate="attention").fit(ids)
+    for options in (
+        {"representatives": "random"},
+        {"representatives": "random", "pairwise": True, "multiply_by_inputs": True, "gate": "attention"},
+    ):
+        with pytest.raises(InputError, match=r"got torch.int64.*give embeddings instead"):
+            TaylorNID(POLYNOMIAL, **options).fit(ids)
 
 
 def test_in_one_call():
