@@ -61,12 +61,11 @@ def explained(
         warnings.simplefilter("ignore")  # exact derivatives of ReLUs are zero, as they should
         tables = method.interact(inputs, feature_mask=mask, **arguments)
     seconds = time.process_time() - started
-    details = tables[0].provenance.details
     return Answer(
         torch.from_numpy(np.stack([t.pairs for t in tables])),
         torch.tensor([t.synergy(t.top(1)[0]) if len(t) else float("nan") for t in tables]),
-        details["mode"],
-        details["gate"],
+        " or ".join(sorted({t.provenance.details["mode"] for t in tables})),
+        tables[0].provenance.details["gate"],
         seconds,
     )
 
