@@ -39,7 +39,7 @@ def shares_of(interactions: Interactions, parts: Sequence[Panel]) -> Shares:
     """What is told of each player, by the kind of the terms."""
     words, unit = wording_of(interactions), unit_of(interactions)
     numbers = "" if unit == "score" else f" Numbers in {unit}."
-    numbers += " They are those of all of the data, not of this input." if over_data(interactions) else ""
+    numbers += " Scores are of all of the data, not of this input." if over_data(interactions) else ""
     key = tuple(("pos" if sign > 0 else "neg", label) for sign, label in sign_labels(interactions))
     if not words.additive and interactions.weights is None:
         sets = "pairs" if set(interactions.orders.tolist()) <= {1, 2} else "sets"

@@ -325,7 +325,10 @@ def test_scores_of_all_data_say_so():
         source = Provenance("m", target="1", details=details)
         table = Interactions.from_terms("ab", terms, provenance=source)
         pages.append(Page(views.render_page(table)).said)
-    for said in ("Scores cross derivatives over the data", "those of all of the data, not of this input."):
+    for said in (
+        "Scores cross derivatives over the data",
+        "Scores are of all of the data, not of this input.",
+    ):
         assert said in pages[0]
         assert said not in pages[1]
     assert "Scores cross derivatives" in pages[1]
