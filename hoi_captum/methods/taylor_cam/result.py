@@ -68,8 +68,8 @@ class TaylorInteractions(Interactions):
     def amis(self, n: int = 100, *, normalized: bool = False) -> float:
         """The mean of the n largest absolute scores, all of them where there are fewer.
 
-        The paper averages it over images to compare models. It has the (squared, for cam) unit of the
-        output, so that models with larger outputs have larger ones.
+        The paper averages it over images to compare models. It grows with the output (for cam with its
+        square, in units of the layer), so that models with larger outputs have larger ones.
 
         Args:
             n: how many. Default: 100
@@ -86,8 +86,9 @@ class TaylorInteractions(Interactions):
         """What the term's units do together beyond their parts, by switching them off; NaN if not measured.
 
         ``f - f_i - f_j + f_ij`` for a pair: above 0 they need each other (synergy), below 0 one does for
-        both (redundancy). The sign of a score is not that: a local cross derivative is negative for a
-        saturated AND. Measured for the strongest terms (``synergy`` of the method).
+        both (redundancy). Of a triple only the size tells: an OR of three has the sign of an AND. The sign
+        of a score is not that: a local cross derivative is negative for a saturated AND. Measured for the
+        strongest terms (``synergy`` of the method).
         """
         members = self.arrays.get("synergy_members")
         if members is None or members.shape[1] != term.order:
