@@ -161,16 +161,19 @@ class GatedAttention(_Attention):
         values: bool = False,
     ) -> None:
         super().__init__(len(gates), attention.positions)
-        self._gates, self._values = gates, values
+        self._gates = gates
+        # (m, 1, T, T): what is added to the score of query i and key j
+        self._bias = None if values else self._added(attention, rows)
+
+    def _added(self, attention: AttentionProbe, rows: Tensor | None) -> Tensor:
+        gates = self._gates
         counted = ~torch.eye(attention.positions, dtype=torch.bool).expand(len(gates), -1, -1).contiguous()
         if attention.causal:  # nothing else looks at the last position
             ends = torch.full((len(gates),), attention.positions - 1)
             if attention.last is not None:
                 ends = attention.last if rows is None else attention.last[rows.cpu()]
             counted[torch.arange(len(gates)), ends, ends] = True
-        # (m, 1, T, T): what is added to the score of query i and key j
-        bias = torch.where(counted.to(gates.device), gates.log()[:, None, :], 0.0).unsqueeze(1)
-        self._bias = None if values else bias
+        return torch.where(counted.to(gates.device), gates.log()[:, None, :], 0.0).unsqueeze(1)
 
     def _change(self, mask: Tensor | None, value: Tensor) -> tuple[Tensor | None, Tensor]:
         if self._bias is None:

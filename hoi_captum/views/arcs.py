@@ -10,8 +10,8 @@ import numpy as np
 from hoi_captum.core.example import Layout, TextLayout
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.views.labels import decimals_for, format_score, joined, largest, shorten
-from hoi_captum.views.lines import MARGIN, Line, arrange
-from hoi_captum.views.palette import FAINT, INK, NEUTRAL, diverging, sign_colour
+from hoi_captum.views.lines import MARGIN, Line, arrange, draw_heading, draw_word
+from hoi_captum.views.palette import INK, NEUTRAL, diverging, sign_colour
 from hoi_captum.views.panels import (
     DPI,
     Panel,
@@ -116,17 +116,7 @@ def arc_plot(
         handles.append(Patch(facecolor=diverging()(0.7), label="shade: the word by itself"))
     if len(interactions):
         legend(figure, handles, bbox_to_anchor=(0.5, 0.0), borderaxespad=0.2)
-    if title:
-        figure.text(
-            0.5,
-            1 - 8 / total,
-            shorten(title, 90),
-            ha="center",
-            va="top",
-            fontsize=13,
-            color=INK,
-            parse_math=False,
-        )
+    draw_heading(figure, title)
     return finish(figure, None, note)
 
 
@@ -139,39 +129,13 @@ def _places(line: Line) -> dict[int, list[float]]:
 
 
 def _draw_words(ax: Axes, line: Line, panel: Panel, singles: float) -> None:
-    from matplotlib.patches import FancyBboxPatch
-
     own: dict[int, float] = defaultdict(float)
     for term in panel.interactions.where(order=1):
         own[term.members[0]] += term.score
     for word in line.words:
         score = own[word.player] if word.player >= 0 else 0.0
-        colour = INK if word.player >= 0 else "#8a919c"
-        if word.player >= 0:
-            # not the whole scale, so that the letters stay readable
-            shade = diverging()(0.5 + 0.3 * score / singles if np.isfinite(score) else 0.5)
-            ax.add_patch(
-                FancyBboxPatch(
-                    (word.x - word.width / 2 + 1, 1),
-                    word.width - 2,
-                    line.height - 4,
-                    boxstyle="round,pad=0,rounding_size=3",
-                    facecolor=shade,
-                    edgecolor=FAINT,
-                    lw=0.7,
-                )
-            )
-        ax.text(
-            word.x,
-            line.height / 2 - 1,
-            word.text,
-            ha="center",
-            va="center",
-            rotation=line.rotation,
-            fontsize=line.size,
-            color=colour,
-            parse_math=False,
-        )
+        # not the whole scale, so that the letters stay readable
+        draw_word(ax, line, word, diverging()(0.5 + 0.3 * score / singles if np.isfinite(score) else 0.5))
 
 
 def _draw_pairs(ax: Axes, line: Line, pairs: Interactions, scale: float, styles: dict[str, Any]) -> None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from hoi_captum.views.labels import shorten
+from hoi_captum.views.palette import FAINT, INK
 from hoi_captum.views.words import Word
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # in points (1/72 inch), the unit of the axes too: what is computed cannot overlap
 MARGIN = 14.0
 _WIDTH = 720.0
 _SIZES = (12.0, 11.0, 10.0, 9.0, 8.0)
+_NOBODYS = "#8a919c"  # letters of what no player has
 
 
 @dataclass(frozen=True)
@@ -62,3 +69,56 @@ def arrange(words: list[Word]) -> Line:
         for i, (text, (_, player, _)) in enumerate(zip(texts, words, strict=True))
     )
     return Line(turned, 9.0, 90.0, max(extent(t, 9.0) for t in texts) + 12.0, width)
+
+
+def draw_word(
+    ax: Axes, line: Line, word: Placed, shade: Any, *, ink: str = INK, edge: str = FAINT, border: float = 0.7
+) -> None:
+    """One word in its place: in a box where a player has it, pale where none has.
+
+    Args:
+        shade, edge, border: colours of the box and its border, and the border's width.
+        ink: colour of the letters.
+    """
+    from matplotlib.patches import FancyBboxPatch
+
+    if word.player >= 0:
+        ax.add_patch(
+            FancyBboxPatch(
+                (word.x - word.width / 2 + 1, 1),
+                word.width - 2,
+                line.height - 4,
+                boxstyle="round,pad=0,rounding_size=3",
+                facecolor=shade,
+                edgecolor=edge,
+                lw=border,
+            )
+        )
+    ax.text(
+        word.x,
+        line.height / 2 - 1,
+        word.text,
+        ha="center",
+        va="center",
+        rotation=line.rotation,
+        fontsize=line.size,
+        color=ink if word.player >= 0 else _NOBODYS,
+        parse_math=False,
+    )
+
+
+def draw_heading(figure: Figure, title: str | None) -> None:
+    """The title at the top of a figure whose axes are placed by hand, upon which a suptitle would lie."""
+    if not title:
+        return
+    height = figure.get_figheight() * 72
+    figure.text(
+        0.5,
+        1 - 8 / height,
+        shorten(title, 90),
+        ha="center",
+        va="top",
+        fontsize=13,
+        color=INK,
+        parse_math=False,
+    )

@@ -16,7 +16,7 @@ from hoi_captum.core.options import check_count
 from hoi_captum.errors import InputError
 from hoi_captum.views.captum import Sign, draw_attribution, words_table
 from hoi_captum.views.labels import decimals_for, format_score, joined, largest, shorten
-from hoi_captum.views.lines import MARGIN, Line, arrange
+from hoi_captum.views.lines import MARGIN, Line, arrange, draw_heading, draw_word
 from hoi_captum.views.outlines import outlines, region_patch
 from hoi_captum.views.pairs import pair_matrix, with_pairs
 from hoi_captum.views.palette import FAINT, INK, NEUTRAL, diverging
@@ -265,45 +265,13 @@ def _lines(table: Interactions, layout: TextLayout | None, chosen: list[int], ti
         left = min((w.x - w.width / 2 for w in line.words), default=MARGIN)
         ax.text(left, line.height + 4, said, fontsize=9, color=NEUTRAL, parse_math=False)
         _draw_words(ax, line, relative(pairs[anchor]), anchor)
-    if title:
-        figure.text(
-            0.5,
-            1 - 8 / height,
-            shorten(title, 90),
-            ha="center",
-            va="top",
-            fontsize=13,
-            color=INK,
-            parse_math=False,
-        )
+    draw_heading(figure, title)
     return finish(figure, None, _note(table))
 
 
 def _draw_words(ax: Axes, line: Line, row: NDArray[np.float64], anchor: int) -> None:
-    from matplotlib.patches import FancyBboxPatch
-
     for word in line.words:
         level = float(row[word.player]) if 0 <= word.player < len(row) else 0.0
-        if word.player >= 0:
-            ax.add_patch(
-                FancyBboxPatch(
-                    (word.x - word.width / 2 + 1, 1),
-                    word.width - 2,
-                    line.height - 4,
-                    boxstyle="round,pad=0,rounding_size=3",
-                    facecolor=diverging()(0.5 + 0.5 * level),
-                    edgecolor=INK if word.player == anchor else FAINT,
-                    lw=2.0 if word.player == anchor else 0.7,
-                )
-            )
-        ax.text(
-            word.x,
-            line.height / 2 - 1,
-            word.text,
-            ha="center",
-            va="center",
-            rotation=line.rotation,
-            fontsize=line.size,
-            color="white" if abs(level) > 0.62 else INK if word.player >= 0 else "#8a919c",
-            parse_math=False,
-        )
+        ink = "white" if abs(level) > 0.62 else INK
+        edge, border = (INK, 2.0) if word.player == anchor else (FAINT, 0.7)
+        draw_word(ax, line, word, diverging()(0.5 + 0.5 * level), ink=ink, edge=edge, border=border)

@@ -1,4 +1,4 @@
-"""One number of a set's derivatives at several rows."""
+"""One number of several: of a set's derivatives at rows, and of the data's cells."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-AGGREGATES: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
-    "mean": lambda sizes: sizes.mean(axis=1),
-    "median": lambda sizes: np.asarray(np.median(sizes, axis=1)),
-    "min": lambda sizes: sizes.min(axis=1),
-    "max": lambda sizes: sizes.max(axis=1),
-    "mode": lambda sizes: np.asarray(stats.mode(sizes, axis=1).mode),  # of equally frequent ones the least
+AGGREGATES: dict[str, Callable[[NDArray[np.float64], int], NDArray[np.float64]]] = {
+    "mean": lambda values, axis: values.mean(axis=axis),
+    "median": lambda values, axis: np.asarray(np.median(values, axis=axis)),
+    "min": lambda values, axis: values.min(axis=axis),
+    "max": lambda values, axis: values.max(axis=axis),
+    # of equally frequent values the least
+    "mode": lambda values, axis: np.asarray(stats.mode(values, axis=axis).mode),
 }
 
 
@@ -27,4 +28,4 @@ def aggregated(derivatives: NDArray[np.float64], how: str) -> NDArray[np.float64
     Returns:
         (s,), none negative.
     """
-    return np.asarray(AGGREGATES[how](np.abs(derivatives)), dtype=np.float64)
+    return np.asarray(AGGREGATES[how](np.abs(derivatives), 1), dtype=np.float64)

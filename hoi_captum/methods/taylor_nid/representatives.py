@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 from torch import Tensor
 
 from hoi_captum.core.batches import Batch, batches
 from hoi_captum.core.coalitions import Players
 from hoi_captum.errors import InputError
+from hoi_captum.methods.taylor_nid.aggregation import AGGREGATES
 
 _BLOCK = 1024  # rows compared at once
 
-_CENTRES: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
-    "mean": lambda cells: cells.mean(axis=0),
-    "median": lambda cells: np.asarray(np.median(cells, axis=0)),
-    "min": lambda cells: cells.min(axis=0),
-    "max": lambda cells: cells.max(axis=0),
-    "mode": lambda cells: np.asarray(stats.mode(cells, axis=0).mode),  # of equally frequent values the least
-}
 RANDOM = "random"
-REPRESENTATIVES = (*_CENTRES, RANDOM)
+REPRESENTATIVES = (*AGGREGATES, RANDOM)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +126,7 @@ def nearest_rows_by_set(
         if name == RANDOM:
             columns.append(torch.full((len(sets),), _random_row(len(data), seed)))
             continue
-        apart = (cells - torch.from_numpy(_CENTRES[name](cells.numpy()))).square()
+        apart = (cells - torch.from_numpy(AGGREGATES[name](cells.numpy(), 0))).square()
         by_player = apart.new_zeros(len(data), players.count).index_add_(1, owners[owned], apart[:, owned])
         rows = [
             by_player[:, torch.from_numpy(s)].sum(-1).argmin(0) for s in np.array_split(sets, _pieces(sets))
@@ -147,7 +140,7 @@ def _pieces(sets: NDArray[np.int64]) -> int:
 
 
 def _nearest(cells: Tensor, name: str) -> int:
-    centre = torch.from_numpy(_CENTRES[name](cells.numpy()))
+    centre = torch.from_numpy(AGGREGATES[name](cells.numpy(), 0))
     return int(torch.cat([(block - centre).square().sum(1) for block in cells.split(_BLOCK)]).argmin())
 
 
