@@ -26,6 +26,7 @@ class AttentionGates(Gates):
         players: of the positions; a mask may not tell cells of one position apart.
         values: instead multiply the value vectors of position j in the first layer's attention by its gate.
         attention: what is known of the model's attention. Default: found by running it once
+        partial: as of :class:`Gates`.
 
     Attributes:
         attention: what is known of the model's attention.
@@ -45,8 +46,9 @@ class AttentionGates(Gates):
         *,
         values: bool = False,
         attention: AttentionProbe | None = None,
+        partial: bool = False,
     ) -> None:
-        super().__init__(arguments, players, arguments.inputs, arguments.baselines)
+        super().__init__(arguments, players, arguments.inputs, arguments.baselines, partial=partial)
         found = probe_attention(arguments) if attention is None else attention
         if found is None:
             raise InputError(

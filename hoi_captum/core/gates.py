@@ -30,6 +30,7 @@ class Gates(ABC):
         players: the units, as masks on the gated tensors.
         tensors: the gated tensors, (B, ...) each.
         baselines: what they are where a scale is 0, (1 or B, ...) or a number each.
+        partial: whether examples may lack some of the units, whose gates do nothing there.
 
     Attributes:
         arguments, players: as given.
@@ -46,10 +47,13 @@ class Gates(ABC):
         players: Players,
         tensors: tuple[Tensor, ...],
         baselines: tuple[Tensor, ...],
+        *,
+        partial: bool = False,
     ) -> None:
         self.arguments, self.players = arguments, players
         self._tensors, self._baselines = tensors, baselines
-        _check_every_example(players)
+        if not partial:
+            _check_every_example(players)
         self._axes = tuple(map(_channel_axis, tensors, players.masks))
         floating = [t.dtype for t in tensors if t.is_floating_point()]
         self.dtype = torch.promote_types(floating[0], torch.float32) if floating else torch.float32
@@ -169,13 +173,14 @@ class InputGates(Gates):
     Args:
         arguments: with the baselines.
         players: of the inputs.
+        partial: as of :class:`Gates`.
 
     Raises:
         InputError: a unit of integers, which have no derivatives.
     """
 
-    def __init__(self, arguments: Arguments, players: Players) -> None:
-        super().__init__(arguments, players, arguments.inputs, arguments.baselines)
+    def __init__(self, arguments: Arguments, players: Players, *, partial: bool = False) -> None:
+        super().__init__(arguments, players, arguments.inputs, arguments.baselines, partial=partial)
         for x, mask in zip(arguments.inputs, players.masks, strict=True):
             if not x.is_floating_point() and bool((mask >= 0).any()):
                 raise InputError(

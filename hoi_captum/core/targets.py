@@ -108,3 +108,12 @@ class Target:
         if self._shared is not None:
             return str(self._shared[0] if len(self._shared) == 1 else self._shared)
         return "None"
+
+
+def target_of(target: Any, row: int) -> Any:
+    """The part of Captum's ``target`` that belongs to a row: None, an int or a tuple."""
+    if isinstance(target, list):
+        return target[row]
+    if isinstance(target, Tensor):
+        return int(target.reshape(-1)[row if target.numel() > 1 else 0])
+    return target

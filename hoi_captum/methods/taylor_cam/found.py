@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hoi_captum.core.gates import Gates
+from hoi_captum.core.gating import unit_names
 from hoi_captum.core.provenance import Provenance
 from hoi_captum.core.term import Term
 from hoi_captum.methods.taylor_cam.findings import Findings
@@ -53,7 +54,7 @@ class Found:
         both = zip(self.findings.members, self.findings.scores, strict=True)
         return [
             TaylorInteractions.from_terms(
-                self._names(),
+                unit_names(self.gates.n_units, self.grid),
                 [
                     Term(tuple(units), kind, None, score)
                     for units, score in zip(members.tolist(), scores.tolist(), strict=True)
@@ -73,13 +74,6 @@ class Found:
             )
             for row, (members, scores) in enumerate(both)
         ]
-
-    def _names(self) -> list[str]:
-        k = self.gates.n_units
-        if self.grid is None:
-            return [str(i) for i in range(k)]
-        columns = self.grid[1]
-        return [f"r{i // columns + 1}c{i % columns + 1}" for i in range(k)]
 
     def _details(self, row: int) -> dict[str, Any]:
         details: dict[str, Any] = {

@@ -8,30 +8,22 @@ from dataclasses import asdict
 from typing import Any, ClassVar
 
 import torch
-from captum.attr import GradientAttribution, LayerAttribution
-from captum.log import log_usage
 from torch import nn
 
 from hoi_captum.adapters.outputs import OUTPUTS
+from hoi_captum.core.cost import announce
+from hoi_captum.core.gated_method import GatedMethod
+from hoi_captum.core.gating import gates_for, grid_of
 from hoi_captum.core.interactions import Interactions
-from hoi_captum.core.layers import check_layer
 from hoi_captum.core.options import check_choice, check_count, check_number
 from hoi_captum.core.passes import PassSize
 from hoi_captum.core.progress import progress_bar
 from hoi_captum.core.provenance import describe_model
 from hoi_captum.core.state import frozen, refuse_checkpointing, warn_of_training_mode
-from hoi_captum.errors import InputError, OptionError
-from hoi_captum.methods.taylor_cam.cost import announce
+from hoi_captum.errors import OptionError
+from hoi_captum.methods.taylor_cam.explained import explained_output
 from hoi_captum.methods.taylor_cam.findings import find, warn_of_zeros
 from hoi_captum.methods.taylor_cam.found import Found
-from hoi_captum.methods.taylor_cam.gating import (
-    GATES,
-    check_gate,
-    explained_output,
-    grid_of,
-    input_gates,
-    layer_gates,
-)
 from hoi_captum.methods.taylor_cam.modes import MODES, Settings, choose_modes, operator_of
 from hoi_captum.methods.taylor_cam.result import TaylorInteractions
 from hoi_captum.methods.taylor_cam.triples import pairs_to_go_on_from
@@ -47,7 +39,7 @@ _MODES_OF = {
 }
 
 
-class TaylorCAM(LayerAttribution, GradientAttribution):
+class TaylorCAM(GatedMethod):
     r"""Pairs and triples of patches, words or positions that act together, by cross derivatives.
 
     Each unit u gets a gate, :math:`h'_u = b_u + \alpha_u (h_u - b_u)`; the score of a pair is
@@ -111,10 +103,7 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
 
     name: ClassVar[str] = "taylor-cam"
     kinds: ClassVar[tuple[str, ...]] = ("taylor", "cam", "cam-basic")
-    orders: ClassVar[tuple[int, int | None]] = (2, 3)
     summary: ClassVar[str] = "pairs and triples of patches, words or positions, by cross derivatives"
-    several_models: ClassVar[bool] = False
-    default_output: ClassVar[str] = "logit"
     result: ClassVar[type[Interactions]] = TaylorInteractions
 
     def __init__(
@@ -138,14 +127,7 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
         max_players: int = 256,
         seed: int = 0,
     ) -> None:
-        if not callable(forward_func):
-            raise InputError(f"expected forward_func to be a callable, got {type(forward_func).__name__}")
-        if layer is not None:
-            check_layer(layer)
-        LayerAttribution.__init__(self, forward_func, layer, device_ids)
-        GradientAttribution.__init__(self, forward_func)
-        self.gate = check_choice("gate", gate, GATES)
-        check_gate(gate, layer)
+        super().__init__(forward_func, layer, device_ids, gate=gate, max_players=max_players)
         self.order = check_count("order", order, low=2)
         self.variant = check_choice("variant", variant, VARIANTS)
         self.output = check_choice("output", output, OUTPUTS)
@@ -160,7 +142,6 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
         self.search = check_choice("search", search, SEARCHES)
         self.top_k = None if top_k is None else check_count("top_k", top_k)
         self.synergy = check_count("synergy", synergy, low=0)
-        self.max_players = check_count("max_players", max_players, low=2)
         self._check_together()
 
     def _check_together(self) -> None:
@@ -185,139 +166,6 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
         """True: scores have the unit of the output, as gradient times input has."""
         return True
 
-    def has_convergence_delta(self) -> bool:
-        return False
-
-    @log_usage()
-    def attribute(
-        self,
-        inputs: Any,
-        baselines: Any = None,
-        target: Any = None,
-        additional_forward_args: Any = None,
-        feature_mask: Any = None,
-        *,
-        layer_baselines: Any = None,
-        layer_mask: Any = None,
-        internal_batch_size: int | None = None,
-        attribute_to_layer_input: bool = False,
-        show_progress: bool = False,
-    ) -> Any:
-        r"""How much each unit interacts: the sum over its terms of their absolute scores.
-
-        Args:
-            inputs (Tensor or tuple[Tensor, ...]): input, batch in dimension 0.
-            baselines (scalar, Tensor, tuple of these, or None, optional): what a unit of the inputs is where
-                its gate is 0, as in Captum. Not used with a layer, or with attention. Default: None (0)
-            target (int, tuple, Tensor or list, optional): the output to explain, as in Captum.
-                Default: None
-            additional_forward_args (Any, optional): as in Captum. Default: None
-            feature_mask (Tensor or tuple[Tensor, ...], optional): unit ids 0..k-1 of the inputs' cells, as in
-                Captum; -1 marks cells that are not gated. Every row of a batch has all units. With a
-                layer: of the positions that it shares with the inputs (maps by the nearest cell, tokens).
-                Default: None: at most 7 x 7 patches of images, positions of embeddings and of layers,
-                else every cell
-            layer_baselines (scalar, Tensor, tuple of these, or None, optional): what a layer's unit is where
-                its gate is 0. Default: None (0, as in Grad-CAM)
-            layer_mask (Tensor or tuple[Tensor, ...], optional): unit ids of the layer's cells, broadcastable
-                to what it gives. Default: None
-            internal_batch_size (int, optional): most model rows in one pass. Default: None (chosen by
-                the size of the inputs)
-            attribute_to_layer_input (bool, optional): gate what enters the layer; without one these are the
-                inputs anyway. Default: False
-            show_progress (bool, optional): an estimate of the cost, and a counter on stderr. Default: False
-
-        Returns:
-            *Tensor* or *tuple[Tensor, ...]* of **attributions**: shaped like the inputs; with a layer like
-            what it gives, (B, 1, H, W) of (B, C, H, W) as in Grad-CAM and (B, T) of (B, T, H).
-
-        Raises:
-            InputError: arguments that do not fit, a layer that does not run, or a model that cannot be
-                differentiated twice (its subclasses say which).
-            TooManyPlayersError: more units than ``max_players``.
-            ModelOutputError: an output of the wrong shape, or a value or derivative that is not finite.
-
-        Examples::
-
-            >>> method = TaylorCAM(lambda x: x[:, 0] * x[:, 1] + x[:, 2])
-            >>> method.attribute(torch.tensor([[2.0, 3.0, 1.0]]))
-            tensor([[6., 6., 0.]])
-        """
-        given = (inputs, baselines, target, additional_forward_args, feature_mask)
-        at_layer = (layer_baselines, layer_mask, attribute_to_layer_input)
-        found = self._find(given, at_layer, internal_batch_size, show_progress)
-        return self._attributions(found, inputs)
-
-    @log_usage()
-    def interact(
-        self,
-        inputs: Any,
-        baselines: Any = None,
-        target: Any = None,
-        additional_forward_args: Any = None,
-        feature_mask: Any = None,
-        *,
-        layer_baselines: Any = None,
-        layer_mask: Any = None,
-        internal_batch_size: int | None = None,
-        attribute_to_layer_input: bool = False,
-        show_progress: bool = False,
-    ) -> list[TaylorInteractions]:
-        r"""The pairs (order 2) or triples (order 3) of each row.
-
-        Args:
-            inputs, baselines, target, additional_forward_args, feature_mask, layer_baselines, layer_mask,
-                internal_batch_size, attribute_to_layer_input, show_progress: as in :meth:`attribute`.
-
-        Returns:
-            *list[TaylorInteractions]*, one for each row of the batch.
-
-        Raises:
-            InputError, TooManyPlayersError, ModelOutputError: as :meth:`attribute`.
-
-        Examples::
-
-            >>> method = TaylorCAM(lambda x: x[:, 0] * x[:, 1] * x[:, 2], order=3)
-            >>> [(t.members, t.score) for t in method.interact(torch.tensor([[2.0, 3.0, 1.0]]))[0]]
-            [((0, 1, 2), 6.0)]
-        """
-        given = (inputs, baselines, target, additional_forward_args, feature_mask)
-        at_layer = (layer_baselines, layer_mask, attribute_to_layer_input)
-        found = self._find(given, at_layer, internal_batch_size, show_progress)
-        return self._interactions(found)
-
-    @log_usage()
-    def attribute_and_interact(
-        self,
-        inputs: Any,
-        baselines: Any = None,
-        target: Any = None,
-        additional_forward_args: Any = None,
-        feature_mask: Any = None,
-        *,
-        layer_baselines: Any = None,
-        layer_mask: Any = None,
-        internal_batch_size: int | None = None,
-        attribute_to_layer_input: bool = False,
-        show_progress: bool = False,
-    ) -> tuple[Any, list[TaylorInteractions]]:
-        r"""Both answers from one set of derivatives.
-
-        Args:
-            inputs, baselines, target, additional_forward_args, feature_mask, layer_baselines, layer_mask,
-                internal_batch_size, attribute_to_layer_input, show_progress: as in :meth:`attribute`.
-
-        Returns:
-            *tuple* of the **attributions** and the *list[TaylorInteractions]*.
-
-        Raises:
-            InputError, TooManyPlayersError, ModelOutputError: as :meth:`attribute`.
-        """
-        given = (inputs, baselines, target, additional_forward_args, feature_mask)
-        at_layer = (layer_baselines, layer_mask, attribute_to_layer_input)
-        found = self._find(given, at_layer, internal_batch_size, show_progress)
-        return self._attributions(found, inputs), self._interactions(found)
-
     # ---------------------------------------------------------------- one computation
     def _find(
         self,
@@ -333,10 +181,15 @@ class TaylorCAM(LayerAttribution, GradientAttribution):
         with frozen(*models), torch.inference_mode(False):
             # read late: Captum's wrappers copy an instance and replace its forward_func
             forward_func = explained_output(self.forward_func, self.output)
-            if self.layer is None:
-                gate, gates = input_gates(self.gate, self.variant, forward_func, given, at_layer)
-            else:
-                gate, gates = "layer", layer_gates(self.layer, self.device_ids, forward_func, given, at_layer)
+            gate, gates = gates_for(
+                self.gate,
+                self.layer,
+                self.device_ids,
+                forward_func,
+                given,
+                at_layer,
+                channels=self.variant != "taylor",
+            )
             size = PassSize.for_inputs(gates.arguments.inputs, sought=False)
             if internal_batch_size is not None:
                 size = PassSize(check_count("internal_batch_size", internal_batch_size))

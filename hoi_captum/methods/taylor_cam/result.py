@@ -3,67 +3,24 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.options import check_count
+from hoi_captum.core.pair_table import PairInteractions
 from hoi_captum.core.term import Term
-from hoi_captum.errors import PlayerError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class TaylorInteractions(Interactions):
+class TaylorInteractions(PairInteractions):
     """Pairs or triples of units and their cross derivatives, and the whole matrix of pairs.
 
     Scores are second-order (third-order) Taylor terms in the unit of the output, signed; for the variants
     ``cam`` and ``cam_basic`` the paper's E, never below 0.
     """
-
-    @property
-    def pairs(self) -> NDArray[np.float64]:
-        """T, or E of the cam variants: (k, k), symmetric, zero on the diagonal."""
-        return self.arrays["pairs"]
-
-    @property
-    def main(self) -> NDArray[np.float64]:
-        """First derivatives by the gates, (k,): what gradient x (input - baseline) gives each unit."""
-        return self.arrays["main"]
-
-    @property
-    def curvature(self) -> NDArray[np.float64]:
-        """Second derivatives of each gate by itself, (k,): the diagonal that ``pairs`` leaves out.
-
-        NaN where the mode does not give them (occlusion, and the cam variants).
-        """
-        return self.arrays["curvature"]
-
-    def node_scores(self) -> NDArray[np.float64]:
-        """How much each unit interacts at all, (k,): the sum of its terms' absolute scores."""
-        owner = np.repeat(np.abs(self.scores), self.orders)
-        return np.bincount(self.members, owner, minlength=len(self.players)).astype(np.float64)
-
-    def partners(self, unit: int | str) -> NDArray[np.float64]:
-        """What interacts with one unit: its row of ``pairs``, (k,).
-
-        Args:
-            unit: number or name.
-
-        Raises:
-            PlayerError: no such unit.
-        """
-        k = len(self.players)
-        index = self.players.index(unit) if isinstance(unit, str) and unit in self.players else unit
-        if not isinstance(index, Integral) or not 0 <= index < k:
-            known = ", ".join(self.players[:8])
-            raise PlayerError(f"expected a unit in 0..{k - 1} or one of {known}; got {unit!r}")
-        row: NDArray[np.float64] = self.pairs[int(index)]
-        return row
 
     def amis(self, n: int = 100, *, normalized: bool = False) -> float:
         """The mean of the n largest absolute scores, all of them where there are fewer.

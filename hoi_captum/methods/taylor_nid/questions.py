@@ -14,6 +14,7 @@ from hoi_captum.core.attention_gates import AttentionGates
 from hoi_captum.core.coalitions import Players
 from hoi_captum.core.gates import Gates, InputGates
 from hoi_captum.core.state import module_behind
+from hoi_captum.core.targets import target_of
 from hoi_captum.methods.taylor_nid.representatives import Data
 
 
@@ -84,15 +85,6 @@ class Questions:
             if place == len(self.distinct):
                 self.distinct.append(question)
             self.of_row.append(place)
-
-
-def target_of(target: Any, row: int) -> Any:
-    """The part of Captum's ``target`` that belongs to a row: None, an int or a tuple."""
-    if isinstance(target, list):
-        return target[row]
-    if isinstance(target, Tensor):
-        return int(target.reshape(-1)[row if target.numel() > 1 else 0])
-    return target
 
 
 def bound(

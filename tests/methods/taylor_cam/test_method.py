@@ -515,7 +515,7 @@ def test_a_layer_goes_with_its_gate():
     with pytest.raises(InputError, match="forward_func to be a callable, got list"):
         TaylorCAM([net])
     for given in ({"layer_mask": torch.arange(4).view(1, 4)}, {"layer_baselines": 0.5}):
-        with pytest.raises(InputError, match=r"need a layer: TaylorCAM\(forward_func, layer\)"):
+        with pytest.raises(InputError, match=r"need a layer: give one to the constructor"):
             TaylorCAM(net).interact(table(), target=0, **given)
 
 

@@ -7,14 +7,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hoi_captum.adapters.outputs import OUTPUTS
 from hoi_captum.core.arguments import Arguments
 from hoi_captum.core.attention import probe_attention
 from hoi_captum.core.attention_gates import AttentionGates
 from hoi_captum.core.coalitions import Players
 from hoi_captum.core.example import as_tensors
 from hoi_captum.core.gates import Gates, InputGates, LayerGates, cells_of_a_grid
-from hoi_captum.errors import InputError, ModelOutputError, OptionError
+from hoi_captum.errors import InputError, OptionError
 
 GATES = ("auto", "input", "layer", "attention", "value")
 
@@ -37,19 +36,16 @@ def check_gate(gate: str, layer: nn.Module | None) -> None:
 
 def input_gates(
     gate: str,
-    variant: str,
     forward_func: Callable[..., Any],
     given: tuple[Any, ...],
     at_layer: tuple[Any, Any, bool],
+    *,
+    channels: bool = False,
 ) -> tuple[str, Gates]:
-    """Gates on the inputs or on the attention, and their name.
-
-    ``auto`` takes the attention of models whose positions see none that follow, and of those that take token
-    ids: the norm of a LLaMA undoes a scaled embedding, and ids have no scale. Else it takes the inputs, and
-    always for the cam variants, whose formulas need channels.
+    """Gates on the inputs or on the attention, and their name, as of :func:`gates_of`.
 
     Args:
-        gate, variant: options of the method.
+        gate, channels: as of :func:`gates_of`.
         forward_func: gives what is explained.
         given: Captum's arguments.
         at_layer: arguments that only a layer takes: baselines, mask, whether its input is meant.
@@ -59,21 +55,44 @@ def input_gates(
     """
     inputs, baselines, target, additional, mask = given
     if at_layer[0] is not None or at_layer[1] is not None:
-        raise InputError("layer_mask and layer_baselines need a layer: TaylorCAM(forward_func, layer)")
-    arguments = Arguments(forward_func, _plain(inputs), baselines, target, additional)
+        raise InputError("layer_mask and layer_baselines need a layer: give one to the constructor")
+    arguments = Arguments(forward_func, plain(inputs), baselines, target, additional)
     if mask is None:
         mask = cells_of_a_grid(arguments.inputs)
     players = Players.from_feature_mask(arguments.inputs, mask)
+    return gates_of(gate, arguments, players, channels=channels)
+
+
+def gates_of(
+    gate: str, arguments: Arguments, players: Players, *, channels: bool = False, partial: bool = False
+) -> tuple[str, Gates]:
+    """Gates of the players on the inputs or on the attention, and their name.
+
+    ``auto`` takes the attention of models whose positions see none that follow, and of those that take token
+    ids: the norm of a LLaMA undoes a scaled embedding, and ids have no scale. Else it takes the inputs, and
+    always where channels are needed, which attention does not have.
+
+    Args:
+        gate: option of the method.
+        arguments: the forward function and its inputs.
+        players: of the inputs.
+        channels: whether units have to have channels.
+        partial: whether examples may lack some of the units.
+
+    Raises:
+        InputError, PlayerError: inputs that have no such gates.
+    """
     attention = None
     if gate == "auto":
         x = arguments.inputs[0]
         is_ids = not x.is_floating_point()
-        if variant == "taylor" and len(arguments.inputs) == 1 and (x.dim() == 3 or is_ids):
+        if not channels and len(arguments.inputs) == 1 and (x.dim() == 3 or is_ids):
             attention = probe_attention(arguments)
         gate = "attention" if attention is not None and (attention.causal or is_ids) else "input"
     if gate == "input":
-        return gate, InputGates(arguments, players)
-    return gate, AttentionGates(arguments, players, values=gate == "value", attention=attention)
+        return gate, InputGates(arguments, players, partial=partial)
+    values = gate == "value"
+    return gate, AttentionGates(arguments, players, values=values, attention=attention, partial=partial)
 
 
 def layer_gates(
@@ -91,7 +110,7 @@ def layer_gates(
     inputs, baselines, target, additional, mask = given
     layer_baselines, layer_mask, at_input = at_layer
     return LayerGates(
-        Arguments(forward_func, _plain(inputs), baselines, target, additional),
+        Arguments(forward_func, plain(inputs), baselines, target, additional),
         layer,
         layer_mask,
         layer_baselines,
@@ -101,27 +120,32 @@ def layer_gates(
     )
 
 
-def _plain(inputs: Any) -> tuple[Tensor, ...]:
+def plain(inputs: Any) -> tuple[Tensor, ...]:
     """What the caller made, without a graph of theirs, and no inference tensors, which autograd refuses."""
     return tuple(x.detach().clone() if x.is_inference() else x.detach() for x in as_tensors(inputs))
 
 
-def explained_output(forward_func: Callable[..., Any], output: str) -> Callable[..., Any]:
-    """The forward function with an output function behind it; ``logit`` leaves it as it is."""
-    if output == "logit":
-        return forward_func
-    transform = OUTPUTS[output]
+def gates_for(
+    gate: str,
+    layer: nn.Module | None,
+    device_ids: Sequence[int] | None,
+    forward_func: Callable[..., Any],
+    given: tuple[Any, ...],
+    at_layer: tuple[Any, Any, bool],
+    *,
+    channels: bool = False,
+) -> tuple[str, Gates]:
+    """Gates on the layer where there is one, else as of :func:`input_gates`; and their name."""
+    if layer is None:
+        return input_gates(gate, forward_func, given, at_layer, channels=channels)
+    return "layer", layer_gates(layer, device_ids, forward_func, given, at_layer)
 
-    def transformed(*arguments: Any) -> Tensor:
-        scores = forward_func(*arguments)
-        if not isinstance(scores, Tensor) or scores.dim() != 2:
-            came = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-            raise ModelOutputError(
-                f"expected scores (rows, classes) for output={output!r}, got {came}; use output='logit'"
-            )
-        return transform(scores)
 
-    return transformed
+def unit_names(k: int, grid: tuple[int, int] | None) -> list[str]:
+    """Names of k units: their row and column in a grid, else their numbers."""
+    if grid is None:
+        return [str(i) for i in range(k)]
+    return [f"r{i // grid[1] + 1}c{i % grid[1] + 1}" for i in range(k)]
 
 
 def grid_of(gates: Gates) -> tuple[int, int] | None:
