@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmarks.harness import single_threaded, table, write
 from hoi_captum import TaylorCAM
 from hoi_captum.core.softplus import SoftplusForReLU
-from tests.methods.taylor_cam import planted
+from tests.methods import planted
 
 N_IMAGES, N_SEQUENCES = 60, 40
 PATCHES = torch.tensor([planted.PATCH_A, planted.PATCH_B])

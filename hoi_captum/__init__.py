@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hoi_captum.methods.and_or import GeneralizableAndOr
     from hoi_captum.methods.and_or.result import AndOrInteractions
     from hoi_captum.methods.local_corex import LayerLocalCorEx
+    from hoi_captum.methods.second_glance import SecondGlance, SecondGlanceInteractions
     from hoi_captum.methods.taylor_cam import TaylorCAM, TaylorInteractions
     from hoi_captum.methods.taylor_nid import TaylorNID
     from hoi_captum.methods.taylor_nid.result import TaylorNIDInteractions
@@ -42,6 +43,8 @@ _HOMES = {
     "MaskedGame": "core.games",
     "PerModel": "core.example",
     "Provenance": "core.provenance",
+    "SecondGlance": "methods.second_glance",
+    "SecondGlanceInteractions": "methods.second_glance",
     "TaylorNID": "methods.taylor_nid",
     "TaylorNIDInteractions": "methods.taylor_nid.result",
     "TaylorCAM": "methods.taylor_cam",
@@ -71,6 +74,8 @@ __all__ = [
     "MaskedGame",
     "PerModel",
     "Provenance",
+    "SecondGlance",
+    "SecondGlanceInteractions",
     "TaylorCAM",
     "TaylorInteractions",
     "TaylorNID",

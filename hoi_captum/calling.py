@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from hoi_captum.adapters.base import Adapter
+from hoi_captum.core.example import Example
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.errors import InputError, OptionError
 from hoi_captum.registry import get_method
@@ -92,8 +93,20 @@ def learns(cls: type) -> bool:
     return callable(getattr(cls, "fit", None))
 
 
+def needs_fit(cls: type) -> bool:
+    """Whether a method that learns cannot explain without it."""
+    return learns(cls) and getattr(cls, "needs_fit", True)
+
+
 def fit_method(
-    instance: Any, adapter: Adapter, background: Any, *, template: str | None, show_progress: bool
+    instance: Any,
+    adapter: Adapter,
+    background: Any,
+    *,
+    example: Example,
+    target: Any,
+    template: str | None,
+    show_progress: bool,
 ) -> None:
     """Fit a method that learns, on raw data.
 
@@ -101,6 +114,8 @@ def fit_method(
         instance: the method.
         adapter: of its model.
         background: what the adapter's ``examples`` takes: texts, images, rows.
+        example: the explained input, whose players are those of the data where ``fit`` takes a mask.
+        target: of the model, handed on where ``fit`` takes it.
         template: of texts, as in ``example``.
         show_progress: handed on where ``fit`` takes it.
 
@@ -116,5 +131,13 @@ def fit_method(
     if isinstance(background, str | bytes) or not isinstance(background, Iterable):
         raise InputError(f"expected background as a list of inputs, got {type(background).__name__}")
     accepted = inspect.signature(instance.fit).parameters
-    options = {"show_progress": show_progress} if "show_progress" in accepted else {}
-    instance.fit(adapter.examples(background, template=template), **options)
+    options: dict[str, Any] = {"show_progress": show_progress, "target": target}
+    like = None
+    if "feature_mask" in accepted and getattr(instance, "layer", None) is None:
+        options["names"] = example.names
+        if adapter.players_come_and_go:
+            like = example
+        else:
+            options["feature_mask"] = example.feature_mask
+    data = adapter.examples(background, template=template, like=like)
+    instance.fit(data, **{k: v for k, v in options.items() if k in accepted})

@@ -42,6 +42,10 @@ class NotFittedError(HoiError, ValueError, AttributeError):
     """Something that learns from data was used before ``fit``."""
 
 
+class FidelityError(HoiError, ValueError):
+    """What was learned of a model explains too little of it to be read."""
+
+
 class PluginError(HoiError):
     """A plugin could not be loaded, or something that it registers breaks the contract."""
 
@@ -68,6 +72,10 @@ class ConvergenceWarning(HoiWarning):
 
 class DataWarning(HoiWarning):
     """The data lack what a method hopes for, and it does the next best thing, which is said."""
+
+
+class FidelityWarning(HoiWarning):
+    """What was learned or sampled of a model explains less of it than one would wish."""
 
 
 class CostWarning(HoiWarning):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hoi_captum.adapters.base import Adapter, Objective, example_options
 from hoi_captum.adapters.outputs import OUTPUTS, Output
-from hoi_captum.calling import construct, fit_method, learns, method_class, run_method
+from hoi_captum.calling import construct, fit_method, learns, method_class, needs_fit, run_method
 from hoi_captum.core.example import Example, Layout, PerModel, TableLayout, TextLayout
 from hoi_captum.core.files import atomic_path, read_safetensors, write_safetensors
 from hoi_captum.core.interactions import Interactions
@@ -243,7 +243,8 @@ def explain(
         target: a label, token or column; a pair of these is a contrast (difference of their logits).
             Default: what the (first) model predicts
         layer: of layer methods: a module, or its dotted name. Default: the adapter's choice
-        background: many inputs of the kind of ``data`` for a method that learns (texts, images, rows);
+        background: many inputs of the kind of ``data`` for a method that learns (texts, images, rows), where
+            it must or may;
             rows of data for tabular baselines.
         players: what can be absent: for texts ``words``, ``tokens`` or a list of spans; for images a grid
             (rows, columns) or a mask; for tables a player for each feature.
@@ -309,8 +310,16 @@ def explain(
         instance = construct(cls, forwards if several else forwards[0], adapters[0], layer, options)
         if checkpoint is not None and "checkpoint" not in inspect.signature(instance.interact).parameters:
             raise OptionError(f"{cls.__name__} keeps no values in a file; leave checkpoint out")
-        if learns(cls):
-            fit_method(instance, adapters[0], background, template=template, show_progress=show_progress)
+        if learns(cls) and (background is not None or needs_fit(cls)):
+            fit_method(
+                instance,
+                adapters[0],
+                background,
+                example=example,
+                target=objectives[0].target,
+                template=template,
+                show_progress=show_progress,
+            )
         call = _at_layer(example, layer) | {
             "target": PerModel(*(o.target for o in objectives)) if several else objectives[0].target
         }
@@ -323,7 +332,7 @@ def explain(
     # a unit that the method tells of its scores goes before that of the output
     details = _notes(cls, example, objectives, adapters) | dict(interactions.provenance.details)
     interactions = interactions.with_provenance(target=_target_name(objectives), details=details)
-    if getattr(cls, "players_are_neurons", False):  # which the input's layout does not show
+    if getattr(instance, "players_are_neurons", False):  # which the input's layout does not show
         return Explanation(interactions, None, attributions, example, instance)
     if len(interactions.players) != len(example.names):  # a layer's units, which are none of the input's
         return Explanation(interactions, None, attributions, example, instance)

@@ -188,7 +188,7 @@ def _load(name: str, tokenizer: Any, transforms: Any) -> tuple[nn.Module, Any, A
         if hasattr(processor, "is_fast"):
             return model, tokenizer or processor, transforms
         return model, tokenizer, transforms or processor
-    from hoi_captum.adapters.huggingface import load_pretrained
+    from hoi_captum.adapters.pretrained import load_pretrained
 
     if name in zoo.names() and not Path(name).exists():
         raise InputError(

@@ -144,6 +144,7 @@ class Adapter(ABC):
     """
 
     family: ClassVar[str]
+    players_come_and_go: ClassVar[bool] = False  # as words do, which not every text has
 
     def __init__(
         self,
@@ -195,12 +196,16 @@ class Adapter(ABC):
         return None
 
     # ---------------------------------------------------------------- what follows from it
-    def examples(self, raws: Iterable[Any], *, template: str | None = None) -> Iterator[Example]:
-        """Many inputs, for methods that learn from data; nobody plays in them.
+    def examples(
+        self, raws: Iterable[Any], *, template: str | None = None, like: Example | None = None
+    ) -> Iterator[Example]:
+        """Many inputs, for methods that learn from data.
 
         Args:
             raws: what ``example`` takes, many of it.
             template: of texts, the prompt with ``{}`` where each of them goes.
+            like: of families whose players come and go, an input whose players are marked wherever they
+                stand in the others, by their names. Default: None (nobody plays in them)
         """
         return (Example(inputs=self.example(raw).inputs) for raw in raws)
 

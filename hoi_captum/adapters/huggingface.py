@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from hoi_captum.adapters.base import Adapter, Label
 from hoi_captum.adapters.baselines import LearnedBaseline, name_of, smoothest, value_of
 from hoi_captum.adapters.outputs import columnwise, find_label
-from hoi_captum.adapters.text import Slot, Span, assign_tokens, fill, find_players, lay_out
+from hoi_captum.adapters.text import Slot, Span, assign_tokens, fill, find_players, lay_out, owners_by_name
 from hoi_captum.core.coalitions import Players
 from hoi_captum.core.evaluators import CoalitionEvaluator
 from hoi_captum.core.example import Example
@@ -71,6 +71,7 @@ class HuggingFaceAdapter(Adapter):
     """
 
     mapping: ClassVar[str]
+    players_come_and_go: ClassVar[bool] = True
     baseline_axis: ClassVar[int] = 2  # (1, tokens, H): a baseline is a vector (H,)
 
     def __init__(self, model: nn.Module, *, tokenizer: Any = None, **options: Any) -> None:
@@ -147,9 +148,27 @@ class HuggingFaceAdapter(Adapter):
         notes["baseline"] = name_of(baseline, given="given vector")
         return with_baseline(self._vector(value_of(baseline)))
 
-    def examples(self, raws: Iterable[str], *, template: str | None = None) -> Iterator[Example]:
-        encodings = (self._encode(fill(template, raw)) for raw in raws)
-        return (Example(inputs=self._embeddings(e.ids).unsqueeze(0)) for e in encodings)
+    def examples(
+        self, raws: Iterable[str], *, template: str | None = None, like: Example | None = None
+    ) -> Iterator[Example]:
+        for raw in raws:
+            slot = fill(template, raw)
+            encoded = self._encode(slot)
+            inputs = self._embeddings(encoded.ids).unsqueeze(0)
+            if like is None:
+                yield Example(inputs=inputs)
+                continue
+            owner = owners_by_name(encoded.spans, slot, like.names)
+            if owner is None:  # none of the words stands in this text
+                continue
+            mask = torch.tensor(owner, device=inputs.device).view(1, -1, 1)
+            masked = like.baselines[like.feature_mask.expand_as(like.baselines) >= 0][: inputs.shape[-1]]
+            yield Example(
+                inputs=inputs,
+                baselines=torch.where(mask >= 0, masked, inputs),
+                feature_mask=mask,
+                names=like.names,
+            )
 
     def _encode(self, slot: Slot) -> Encoded:
         encoding = self.tokenizer(slot.text, return_offsets_mapping=True, return_special_tokens_mask=True)
@@ -346,42 +365,3 @@ class CausalLMAdapter(HuggingFaceAdapter):
 
     def _candidate_names(self) -> tuple[str, ...]:
         return ("mask", "mean", "...", " ", "pad", "unk")
-
-
-def load_pretrained(name: str) -> tuple[Any, Any]:
-    """A model in eval mode and its tokenizer, from a local directory or the hub; never remote code.
-
-    Raises:
-        InputError: nothing can be loaded, or it is neither a sequence classifier nor a causal LM.
-    """
-    from transformers import (
-        AutoConfig,
-        AutoModelForCausalLM,
-        AutoModelForSequenceClassification,
-        AutoTokenizer,
-    )
-    from transformers.models.auto import modeling_auto
-
-    try:
-        config = AutoConfig.from_pretrained(name)
-        architectures = set(config.architectures or ())
-        for loader, names in (
-            (
-                AutoModelForSequenceClassification,
-                modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
-            ),
-            (AutoModelForCausalLM, modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES),
-        ):
-            known = {n for entry in names.values() for n in ([entry] if isinstance(entry, str) else entry)}
-            if architectures & known:
-                return loader.from_pretrained(name).eval(), AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"cannot load a model from {name!r}: expected zoo:NAME, a directory with a HuggingFace model, or "
-            f"a hub name ({first_line})"
-        ) from error
-    raise InputError(
-        f"{name!r} holds {', '.join(architectures) or 'no known architecture'}; expected a sequence "
-        "classifier or a causal language model"
-    )

@@ -98,7 +98,9 @@ class TabularAdapter(Adapter):
             layout=TableLayout(names, tuple(row.tolist()), owner),
         )
 
-    def examples(self, raws: Any, *, template: str | None = None) -> Iterator[Example]:
+    def examples(
+        self, raws: Any, *, template: str | None = None, like: Example | None = None
+    ) -> Iterator[Example]:
         """Rows of a table (array, Tensor, DataFrame) or a list of rows, all in one example."""
         rows = _as_tensor(raws, "rows")
         if rows.dim() != 2 or not len(rows):

@@ -155,6 +155,31 @@ def assign_tokens(tokens: Sequence[Span], players: Sequence[Span], text: str) ->
     return ids
 
 
+def owners_by_name(tokens: Sequence[Span], slot: Slot, names: Sequence[str]) -> list[int] | None:
+    """The player of each token of another text, found by their names; None where none of them is there.
+
+    Whole words, whatever their case; of players with one name the first gets the first place, and so on.
+
+    Args:
+        tokens: the tokens' places in the full text.
+        slot: the text.
+        names: of the players.
+    """
+    taken: list[tuple[Span, int]] = []
+    for player, name in enumerate(names):
+        pattern = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)", re.IGNORECASE)
+        places = (Span(*m.span()) for m in pattern.finditer(slot.text, slot.start, slot.end))
+        free = (p for p in places if all(p.end <= t.start or t.end <= p.start for t, _ in taken))
+        if (place := next(free, None)) is not None:
+            taken.append((place, player))
+    owner = [-1] * len(tokens)
+    for place, player in taken:
+        for number, token in enumerate(tokens):
+            if token.start < token.end and min(token.end, place.end) > max(token.start, place.start):
+                owner[number] = player
+    return owner if max(owner, default=-1) >= 0 else None
+
+
 def lay_out(text: str, players: Sequence[Span]) -> TextLayout:
     """The text in pieces, each with its player."""
     pieces, position = [], 0

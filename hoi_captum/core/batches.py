@@ -20,7 +20,7 @@ _HINT = (
     "; torch.as_tensor(array) makes a Tensor, and hoi_captum.adapt(model, ...).examples(raws) reads texts, "
     "images and tables"
 )
-_KEYS = ("inputs", "additional_forward_args", "labels")
+_KEYS = ("inputs", "additional_forward_args", "labels", "feature_mask", "baselines")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +31,14 @@ class Batch:
         inputs: (rows, ...) each.
         additional: the additional forward arguments.
         labels: (rows,) integers, where the data have them.
+        feature_mask, baselines: as in Captum, where the data have them.
     """
 
     inputs: tuple[Tensor, ...]
     additional: tuple[Any, ...] = ()
     labels: Tensor | None = None
+    feature_mask: Any = None
+    baselines: Any = None
 
     def __len__(self) -> int:
         return len(self.inputs[0])
@@ -46,6 +49,8 @@ def batches(
     *,
     labels: Any = None,
     additional_forward_args: Any = None,
+    feature_mask: Any = None,
+    baselines: Any = None,
     batch_size: int | None = None,
 ) -> Iterator[Batch]:
     """The data, batch by batch.
@@ -55,17 +60,19 @@ def batches(
             batches; a ``torch.utils.data.Dataset``; or an iterable of batches such as a ``DataLoader``.
             A batch is a Tensor, a tuple of Tensors (several inputs), a list ``[inputs, labels]`` as a
             ``DataLoader`` gives it, or a mapping with ``inputs`` and, if it likes,
-            ``additional_forward_args`` and ``labels`` (an :class:`~hoi_captum.Example` is one).
+            ``additional_forward_args``, ``labels``, ``feature_mask`` and ``baselines`` (an
+            :class:`~hoi_captum.Example` is one).
         labels: (rows,) integers, of data given whole.
         additional_forward_args: as in Captum; of data given whole, tensors with one entry for each row are
             cut with it; every batch of an iterable gets all of it, unless it brings its own.
+        feature_mask, baselines: as in Captum, and for the batches as ``additional_forward_args`` are.
         batch_size: rows of a batch, of data given whole and of a Dataset. Default: 64
 
     Raises:
         InputError: data of another kind, or labels that do not match.
     """
     size = DEFAULT_BATCH if batch_size is None else check_count("internal_batch_size", batch_size)
-    shared = as_additional(additional_forward_args)
+    shared = Batch((), as_additional(additional_forward_args), None, feature_mask, baselines)
     if isinstance(data, Example):
         data = [data]
     if isinstance(data, Tensor) or (isinstance(data, tuple) and data and isinstance(data[0], Tensor)):
@@ -85,24 +92,35 @@ def batches(
         yield _as_batch(item, shared)
 
 
-def _cut(inputs: tuple[Tensor, ...], shared: tuple[Any, ...], labels: Any, size: int) -> Iterator[Batch]:
+def _cut(inputs: tuple[Tensor, ...], shared: Batch, labels: Any, size: int) -> Iterator[Batch]:
     rows = len(inputs[0])
     own = None if labels is None else _as_labels(labels, rows)
     for start in range(0, rows, size):
         part = slice(start, start + size)
-        additional = tuple(
-            a[part] if isinstance(a, Tensor) and a.dim() and len(a) == rows else a for a in shared
+        yield Batch(
+            tuple(x[part] for x in inputs),
+            _rows(shared.additional, part, rows),
+            None if own is None else own[part],
+            _rows(shared.feature_mask, part, rows),
+            _rows(shared.baselines, part, rows),
         )
-        yield Batch(tuple(x[part] for x in inputs), additional, None if own is None else own[part])
 
 
-def _as_batch(item: Any, shared: tuple[Any, ...]) -> Batch:
-    additional, labels = shared, None
+def _rows(value: Any, part: slice, rows: int) -> Any:
+    """The part of a Tensor, or of those in a tuple, that has one entry for each row; all of anything else."""
+    if isinstance(value, tuple):
+        return tuple(_rows(v, part, rows) for v in value)
+    own = isinstance(value, Tensor) and value.dim() > 0 and len(value) == rows
+    return value[part] if own else value
+
+
+def _as_batch(item: Any, shared: Batch) -> Batch:
+    given: Mapping[str, Any] = {}
+    labels = None
     if isinstance(item, Mapping):
         if "inputs" not in item:
             raise InputError(f"expected a batch with {', '.join(_KEYS)}, got a mapping of {', '.join(item)}")
-        own = item.get("additional_forward_args")
-        additional = shared if own is None else as_additional(own)
+        given = {key: item[key] for key in _KEYS if item.get(key) is not None}
         inputs, labels = item["inputs"], item.get("labels")
     elif isinstance(item, list) and len(item) in (1, 2):
         inputs, labels = item[0], item[1] if len(item) == 2 else None
@@ -113,7 +131,14 @@ def _as_batch(item: Any, shared: tuple[Any, ...]) -> Batch:
     tensors = as_tensors(inputs, "a batch")
     if not len(tensors[0]):
         raise InputError("expected at least one row in a batch, got an empty one")
-    return Batch(tensors, additional, None if labels is None else _as_labels(labels, len(tensors[0])))
+    own = given.get("additional_forward_args")
+    return Batch(
+        tensors,
+        shared.additional if own is None else as_additional(own),
+        None if labels is None else _as_labels(labels, len(tensors[0])),
+        given.get("feature_mask", shared.feature_mask),
+        given.get("baselines", shared.baselines),
+    )
 
 
 def _as_labels(labels: Any, rows: int) -> Tensor:

@@ -43,7 +43,7 @@ def gradient_differences(
     k = gates.n_units
     units = torch.eye(k, dtype=torch.float64)
     steps = torch.cat([units, -units]) * h
-    found = _gradients(gates, 1 + steps, wrt, size, on_rows)  # (B, 2k, k')
+    found = gradients_at(gates, 1 + steps, wrt, size, on_rows)  # (B, 2k, k')
     difference: Tensor = found[:, :k] - found[:, k:]
     return difference / (2 * h)
 
@@ -64,7 +64,7 @@ def gradient_differences_of_pairs(
     signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
     steps = h * (signs[:, 0].view(-1, 1, 1, 1) * first + signs[:, 1].view(-1, 1, 1, 1) * second)
     points = 1 + steps.movedim(0, 1).flatten(1, 2)  # (B, 4 s, k)
-    found = _gradients(gates, points, "scale", size, on_rows).unflatten(1, (4, -1))
+    found = gradients_at(gates, points, "scale", size, on_rows).unflatten(1, (4, -1))
     weights = signs.prod(1).view(1, -1, 1, 1).double()
     total: Tensor = (weights * found).sum(1)
     return total / (4 * h * h)
@@ -103,7 +103,7 @@ def stein(
     for z in draws.split(64):  # a third-order sum is (B, k, k, k) for each draw
         points = 1 + torch.cat([z, -z])
         told = None if on_rows is None else _shifted(on_rows, done)
-        found = _gradients(gates, points, wrt, size, told)
+        found = gradients_at(gates, points, wrt, size, told)
         plus, minus = found[:, : len(z)], found[:, len(z) :]
         if order == 2:
             part = torch.einsum("ni,bnj->bij", z, (plus - minus) / 2) / stdev**2
@@ -167,8 +167,20 @@ def path_weights(order: int, points: int = 9) -> tuple[Tensor, Tensor]:
     return u, (u * -u.log()) ** (order - 1) / math.factorial(order - 1) / points
 
 
-def _gradients(gates: Gates, points: Tensor, wrt: Variable, size: PassSize | None, on_rows: Told) -> Tensor:
-    """Gradients at points (p, k), the same for all examples, or (B, p, k): (B, p, k')."""
+def gradients_at(
+    gates: Gates,
+    points: Tensor,
+    wrt: Variable = "scale",
+    size: PassSize | None = None,
+    on_rows: Told = None,
+) -> Tensor:
+    """Gradients at points (p, k), the same for all examples, or (B, p, k): (B, p, k') float64.
+
+    Args:
+        gates: the gated model.
+        points: values of the scale.
+        wrt, size, on_rows: as in :func:`gradient_differences`.
+    """
     points = (points if points.dim() == 3 else points.unsqueeze(0)).expand(gates.n_examples, -1, -1)
     count = points.shape[1]
     rows = torch.arange(gates.n_examples).repeat_interleave(count)

@@ -55,6 +55,14 @@ _DERIVATIVE = Wording(
     dense=True,
     caution="signs are those of derivatives, not of synergy or redundancy",
 )
+# of a derivative, over data
+_SIZE = Wording(
+    quantity="mean absolute cross derivative",
+    heading="cross derivatives: {}",
+    signed=False,
+    additive=False,
+    dense=True,
+)
 _DIFFERENCE = Wording(
     quantity=OCCLUSION_DIFFERENCE,
     heading="occlusion differences: {}",
@@ -91,6 +99,7 @@ WORDINGS = {
     "taylor:occlusion": _DIFFERENCE,
     "taylor:occlusion:2": _DIFFERENCE_OF_PAIRS,
     "hessian": _DERIVATIVE,
+    "hessian:size": _SIZE,
     "cam": _CAM,
     "cam-basic": _CAM,
     "nid": _NID,

@@ -19,8 +19,9 @@ from transformers import (
 )
 
 from hoi_captum import adapt, text_example, zoo
-from hoi_captum.adapters.huggingface import CausalLMAdapter, SequenceClassifierAdapter, load_pretrained
+from hoi_captum.adapters.huggingface import CausalLMAdapter, SequenceClassifierAdapter
 from hoi_captum.adapters.outputs import log_odds
+from hoi_captum.adapters.pretrained import load_pretrained
 from hoi_captum.core.coalitions import all_coalitions
 from hoi_captum.core.games import MaskedGame
 from hoi_captum.core.state import evaluation_mode

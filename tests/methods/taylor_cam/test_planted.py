@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import hoi_captum as hoi
 from hoi_captum.errors import DataWarning
 from hoi_captum.methods.taylor_cam.result import TaylorInteractions
-from tests.methods.taylor_cam import planted
+from tests.methods import planted
 
 PAIR = torch.tensor([planted.PATCH_A, planted.PATCH_B])
 N = 60

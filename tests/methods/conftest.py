@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from tests.methods.taylor_cam import planted
+from tests.methods import planted
 
 
 @pytest.fixture(scope="session")

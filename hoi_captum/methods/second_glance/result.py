@@ -1,0 +1,54 @@
+"""The typed result of SecondGlance."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hoi_captum.core.pair_table import PairInteractions
+from hoi_captum.methods.second_glance.reading import PairReading
+
+
+class SecondGlanceInteractions(PairInteractions):
+    r"""Pairs or triples of units, and derivatives :math:`\partial^2 f / \partial z_i \partial z_j` of theirs.
+
+    At one row scores are signed; over data (:meth:`SecondGlance.over_data`) they are mean sizes, and ``mean``
+    has the signed mean.
+    """
+
+    @property
+    def jacobian(self) -> NDArray[np.float64]:
+        """Of gradient j (row) by unit i (column), (k, k), as the surrogate gives it: not symmetrised."""
+        return self.arrays["jacobian"]
+
+    @property
+    def stderr(self) -> NDArray[np.float64]:
+        """Standard errors of ``pairs``, (k, k): of the draws around one input; NaN of a fit."""
+        missing = np.full(self.pairs.shape, np.nan)
+        return self.arrays.get("stderr", missing)
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """The signed cross derivatives, (k, k), of which a table over data has the mean sizes as scores."""
+        return self.arrays.get("mean", self.pairs)
+
+    def explain_pair(self, first: int | str, second: int | str) -> PairReading:
+        """In words, what each of two units does to the influence of the other.
+
+        Args:
+            first, second: numbers or names.
+
+        Returns:
+            PairReading: ``str()`` of it is a sentence.
+
+        Raises:
+            PlayerError: no such unit.
+        """
+        i, j = self.unit(first), self.unit(second)
+        shares = None
+        if "amplifies" in self.arrays:
+            amplifies = self.arrays["amplifies"]
+            shares = float(amplifies[i, j]), float(amplifies[j, i])
+        names = self.players[i], self.players[j]
+        gradients = float(self.main[i]), float(self.main[j])
+        return PairReading.of(names, gradients, float(self.mean[i, j]), shares)

@@ -1,0 +1,141 @@
+"""A network is taught: Adam, a held-out part, and the best state on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hoi_captum.core.state import single_thread
+from hoi_captum.errors import FidelityError
+
+_BATCH = 256
+_CHECK = 50  # steps between looks at the held-out rows
+_PATIENCE = 20  # looks without a better one
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which rows teach, and which judge.
+
+    Attributes:
+        training, held_out: row numbers.
+    """
+
+    training: Tensor
+    held_out: Tensor
+
+    @classmethod
+    def of(cls, rows: int, validation: float, seed: int) -> Split:
+        """A random split; at least one row on each side."""
+        order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
+        count = min(max(1, round(rows * validation)), rows - 1)
+        return cls(order[count:], order[:count])
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """How much of the held-out rows is explained.
+
+    Attributes:
+        r2: of each output, (outputs,); NaN where it does not vary there.
+        pooled: of all outputs together, each weighted by its variance.
+    """
+
+    r2: Tensor
+    pooled: float
+
+    @classmethod
+    def of(cls, found: Tensor, targets: Tensor, training: Tensor) -> Score:
+        r""":math:`1 - \sum (g - \hat g)^2 / \sum (g - \bar g)^2` over held-out rows.
+
+        Args:
+            found, targets: (n, outputs); targets that are NaN are left out.
+            training: (m, outputs) targets whose means are :math:`\bar g`.
+        """
+        there = ~targets.isnan()
+        mean = training.nanmean(0)
+        missed = torch.where(there, targets.nan_to_num() - found, 0.0).square().sum(0)
+        whole = torch.where(there, targets.nan_to_num() - mean, 0.0).square().sum(0)
+        each = torch.where(whole > 0, 1 - missed / whole, torch.nan)
+        total = float(whole.sum())
+        return cls(each, 1 - float(missed.sum()) / total if total > 0 else math.nan)
+
+
+def teach(
+    network: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    split: Split,
+    *,
+    max_steps: int,
+    learning_rate: float,
+    seed: int,
+    on_step: Callable[[int], object] | None = None,
+) -> int:
+    """Fit a network to targets by least squares; it ends in its best state on the held-out rows.
+
+    Mini-batches of 256 rows, Adam, a cosine schedule; every 50 steps the held-out rows are looked at, and 20
+    looks without a better one end it.
+
+    Args:
+        network: (n, k) to (n, outputs), float64; trained in place, in its own training mode.
+        inputs, targets: (n, k), (n, outputs), of about unit size; targets that are NaN do not count.
+        split: of the rows.
+        max_steps, learning_rate, seed: as they say.
+        on_step: told how many steps are done.
+
+    Returns:
+        the step of the best state.
+
+    Raises:
+        FidelityError: the loss is not finite.
+    """
+    there = ~targets.isnan()
+    known = targets.nan_to_num()
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.Adam(network.parameters(), learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max_steps)
+    best, best_step, state = math.inf, 0, _copy(network)
+
+    def loss(rows: Tensor) -> Tensor:
+        error = torch.where(there[rows], network(inputs[rows]) - known[rows], 0.0)
+        return error.square().sum() / there[rows].sum().clamp(min=1)
+
+    with single_thread(), torch.enable_grad():
+        for step in range(1, max_steps + 1):
+            network.train()
+            rows = split.training
+            if len(rows) > _BATCH:
+                rows = rows[torch.randint(len(rows), (_BATCH,), generator=generator)]
+            optimiser.zero_grad()
+            loss(rows).backward()
+            optimiser.step()
+            schedule.step()
+            if step % _CHECK and step < max_steps:
+                continue
+            network.eval()
+            with torch.no_grad():
+                error = float(loss(split.held_out))
+            if on_step is not None:
+                on_step(step)
+            if error < best:
+                best, best_step, state = error, step, _copy(network)
+            elif step - best_step >= _PATIENCE * _CHECK:
+                break
+    if not math.isfinite(best):
+        raise FidelityError(
+            "the surrogate could not be taught: its error is not finite from the start; give a smaller "
+            "learning_rate, or another surrogate"
+        )
+    network.load_state_dict(state)
+    network.eval()
+    network.requires_grad_(False)
+    return best_step
+
+
+def _copy(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
