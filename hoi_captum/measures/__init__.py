@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hoi_captum.measures.fidelity import Faithfulness, faithfulness
     from hoi_captum.measures.insertion import InsertionDeletion, insertion_deletion
     from hoi_captum.measures.matching import MatchingErrors, matching_errors
+    from hoi_captum.measures.polarity import PolarityAgreement, polarity_agreement
     from hoi_captum.measures.rebuilding import rebuild
     from hoi_captum.measures.repeats import Stability, stability
     from hoi_captum.measures.salience import salient, shared, strongest
@@ -33,6 +34,7 @@ _HOMES = {
     "fidelity": ("Faithfulness", "faithfulness"),
     "insertion": ("InsertionDeletion", "insertion_deletion"),
     "matching": ("MatchingErrors", "matching_errors"),
+    "polarity": ("PolarityAgreement", "polarity_agreement"),
     "rebuilding": ("rebuild",),
     "salience": ("salient", "shared", "strongest"),
     "repeats": ("Stability", "stability"),
@@ -46,6 +48,7 @@ __all__ = [
     "Faithfulness",
     "InsertionDeletion",
     "MatchingErrors",
+    "PolarityAgreement",
     "SharedRatios",
     "Stability",
     "StrengthCurve",
@@ -57,6 +60,7 @@ __all__ = [
     "interactions_from_attributions",
     "k_sii",
     "matching_errors",
+    "polarity_agreement",
     "pruned",
     "r_precision",
     "rebuild",

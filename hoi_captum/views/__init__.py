@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from hoi_captum.views.ratios import shared_ratio_plot
     from hoi_captum.views.screes import choice_plot, scree_plot
     from hoi_captum.views.sharing import shared_plot
+    from hoi_captum.views.side_by_side import side_by_side
     from hoi_captum.views.strength import strength_curves_plot, strength_plot
     from hoi_captum.views.table import interaction_table
 
@@ -68,6 +69,7 @@ __all__ = [
     "scree_plot",
     "shared_plot",
     "shared_ratio_plot",
+    "side_by_side",
     "strength_curves_plot",
     "strength_plot",
     "text_html",
@@ -90,6 +92,7 @@ _HOMES = {
     "ratios": ("shared_ratio_plot",),
     "screes": ("choice_plot", "scree_plot"),
     "sharing": ("shared_plot",),
+    "side_by_side": ("side_by_side",),
     "strength": ("strength_curves_plot", "strength_plot"),
     "table": ("interaction_table",),
 }

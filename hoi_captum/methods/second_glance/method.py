@@ -91,7 +91,7 @@ class SecondGlance(GatedMethod):
             and 8 k, for order 3 of 256 and 4 k (k + 1); a network: of 1,000 and 50 k)
         hidden (int, optional): neurons in each layer of a surrogate. Default: None (the larger of 64 and 4 k)
         max_steps (int), learning_rate (float): of a training; it ends earlier where held-out rows gain
-            nothing for 1,000 steps. Default: 2000, 0.01
+            nothing for 1,000 steps. Default: 6000, 0.01
         validation (float): share of the rows that is held out. Default: 0.2
         force (bool): accept a fit whose R^2 on held-out rows is below 0.5. Default: False
         max_players (int): largest number of units. Default: 256
@@ -135,7 +135,7 @@ class SecondGlance(GatedMethod):
         width: float = 0.5,
         n_samples: int | None = None,
         hidden: int | None = None,
-        max_steps: int = 2000,
+        max_steps: int = 6000,
         learning_rate: float = 0.01,
         validation: float = 0.2,
         force: bool = False,
