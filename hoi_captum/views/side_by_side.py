@@ -40,7 +40,8 @@ def side_by_side(tables: Mapping[str, Interactions]) -> Interactions:
             )
         if any(table.scope_names):
             raise InputError(
-                f"expected tables without scopes, got {table.scope_names} in {name!r}; where(scope=) takes one"
+                f"expected tables without scopes, got {table.scope_names} in {name!r}; where(scope=) takes "
+                "one"
             )
     parts = list(tables.values())
     starts = np.cumsum([0, *(len(p.members) for p in parts)])
