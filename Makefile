@@ -44,6 +44,8 @@ benchmarks: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.taylor_modes
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.taylor_cost
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.relations
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.second_glance
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.second_glance_tables
 
 # a virtual environment of its own, made anew when the requirements change
 $(INSTALLED): pyproject.toml requirements/torch.txt

@@ -24,7 +24,8 @@ def test_there_is_a_script_for_each_family():
         assert len([line for line in script.splitlines() if line.strip()]) <= 13
 
 
-IDS = ["bert", "llama", "resnet", "pairs", "relations", "nid", "neurons", "ablation", "corex", "measures"]
+IDS = ["bert", "llama", "resnet", "pairs", "relations", "nid"]
+IDS += ["hessians", "one-image", "neurons", "ablation", "corex", "measures"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=IDS)

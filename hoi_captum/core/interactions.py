@@ -194,8 +194,10 @@ class Interactions:
 
     @property
     def scope_names(self) -> tuple[str, ...]:
-        """The distinct scopes, sorted; a table without scopes has ("",)."""
-        return tuple(np.unique(self.scopes).tolist()) or ("",)
+        """The distinct scopes in the order of ``base``, else sorted; a table without scopes has ("",)."""
+        order = list(self.base) if isinstance(self.base, Mapping) else []
+        found = np.unique(self.scopes).tolist()
+        return tuple(sorted(found, key=lambda s: order.index(s) if s in order else len(order))) or ("",)
 
     def label(self, term: Term, joiner: str = " · ") -> str:
         """The names of a term's players, strongest first where they have weights."""
@@ -217,10 +219,8 @@ class Interactions:
     __hash__ = None  # type: ignore[assignment]  # arrays inside: equal by content, not hashable
 
     def _parts(self) -> dict[str, Any]:
-        parts = {
-            f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("arrays", "provenance")
-        }
-        return parts | {f"arrays.{k}": v for k, v in self.arrays.items()}
+        names = [f.name for f in fields(self) if f.name not in ("arrays", "provenance")]
+        return {n: getattr(self, n) for n in names} | {f"arrays.{k}": v for k, v in self.arrays.items()}
 
     # ---------------------------------------------------------------- selection
     def take(self, index: NDArray[np.intp]) -> Self:

@@ -14,6 +14,7 @@ from hoi_captum.core.lazy import lazy_getattr
 if TYPE_CHECKING:
     from hoi_captum.core.example import Layout
     from hoi_captum.core.interactions import Interactions
+    from hoi_captum.views.beside import side_by_side
     from hoi_captum.views.boxes import pair_boxes_plot
     from hoi_captum.views.captum import image_figure, text_html, text_record
     from hoi_captum.views.changes import accuracy_change_plot
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from hoi_captum.views.ratios import shared_ratio_plot
     from hoi_captum.views.screes import choice_plot, scree_plot
     from hoi_captum.views.sharing import shared_plot
-    from hoi_captum.views.side_by_side import side_by_side
     from hoi_captum.views.strength import strength_curves_plot, strength_plot
     from hoi_captum.views.table import interaction_table
 
@@ -77,6 +77,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "beside": ("side_by_side",),
     "boxes": ("pair_boxes_plot",),
     "captum": ("image_figure", "text_html", "text_record"),
     "changes": ("accuracy_change_plot",),
@@ -92,7 +93,6 @@ _HOMES = {
     "ratios": ("shared_ratio_plot",),
     "screes": ("choice_plot", "scree_plot"),
     "sharing": ("shared_plot",),
-    "side_by_side": ("side_by_side",),
     "strength": ("strength_curves_plot", "strength_plot"),
     "table": ("interaction_table",),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 __all__ = ["PivotedTerms", "interaction_table", "pivot"]
+
+
+@runtime_checkable
+class TellsError(Protocol):
+    """A result that knows how uncertain its scores are."""
+
+    def standard_error(self, term: Term) -> float:
+        """Of a term's score; NaN: not known."""
+        ...
+
 
 _HEADER_WIDTH = 12
 _BAR_CELLS = 6
@@ -47,9 +57,10 @@ def interaction_table(
 
     Returns:
         rich.table.Table: rank, players, kind, order, a signed score for each scope (``–`` where the set has
-        none), the difference by occlusion where the result knows it of a set that is shown (headed
-        "synergy", or "switched off" where there are sets of three and more, whose sign is not synergy), and a
-        bar of the largest absolute score. Names are printed literally, rich markup included.
+        none), its standard error where the result knows it ("±"), the difference by occlusion where the
+        result knows it of a set that is shown (headed "synergy", or "switched off" where there are sets of
+        three and more, whose sign is not synergy), and a bar of the largest absolute score. Names are printed
+        literally, rich markup included.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -78,6 +89,9 @@ def interaction_table(
         header = title.replace("-", "-\n") if len(title) > _HEADER_WIDTH else title
         table.add_column(Text(header), justify="right", overflow="fold", min_width=7)
     shown_terms = [chosen[int(rows.max())] for rows in shown.rows]
+    errors = _errors(chosen, shown_terms, decimals)
+    if errors:
+        table.add_column("±", justify="right", no_wrap=True)
     together = _together(chosen, shown_terms)
     if together:
         pairs_alone = all(term.order <= 2 for term in shown_terms)
@@ -97,10 +111,25 @@ def interaction_table(
             Text(str(kind)),
             str(term.order),
             *(_score(value, decimals, present=row >= 0) for value, row in zip(scores, rows, strict=True)),
+            *errors[rank - 1 : rank],
             *together[rank - 1 : rank],
             Text(unicode_bar(share), style=_style(strongest)),
         )
     return table
+
+
+def _errors(interactions: Interactions, terms: list[Term], decimals: int | None) -> list[Text]:
+    """The standard error of each term; nothing where none is known."""
+    from rich.text import Text
+
+    if not isinstance(interactions, TellsError):
+        return []
+    values = [interactions.standard_error(term) for term in terms]
+    if not np.isfinite(values).any():
+        return []
+    return [
+        Text(format_score(v, decimals).lstrip("+") if np.isfinite(v) else "–", style="dim") for v in values
+    ]
 
 
 def _together(interactions: Interactions, terms: list[Term]) -> list[Text]:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from hoi_captum.core.pair_table import PairInteractions
+from hoi_captum.core.term import Term
 from hoi_captum.methods.second_glance.reading import PairReading
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class SecondGlanceInteractions(PairInteractions):
@@ -26,6 +33,14 @@ class SecondGlanceInteractions(PairInteractions):
         """Standard errors of ``pairs``, (k, k): of the draws around one input; NaN of a fit."""
         missing = np.full(self.pairs.shape, np.nan)
         return self.arrays.get("stderr", missing)
+
+    def standard_error(self, term: Term) -> float:
+        """Of a pair's score; NaN of triples, and of what was learned by a fit."""
+        return float(self.stderr[term.members]) if term.order == 2 else math.nan
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """As of every table, with a column ``stderr`` (NaN where there is none)."""
+        return super().to_dataframe().assign(stderr=[self.standard_error(term) for term in self])
 
     @property
     def mean(self) -> NDArray[np.float64]:
