@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer
 from sklearn.metrics import f1_score, recall_score
 from sklearn.model_selection import train_test_split
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 import hoi_captum as hoi
 from benchmarks.harness import single_threaded, table, write
 from hoi_captum.measures import polarity_agreement
+from tests.methods.second_glance import taught
 
 N_FEATURES = 5
 SEEDS = (0, 1, 2)
@@ -78,35 +78,11 @@ def study(name: str, load: Callable[[], tuple[Any, NDArray[np.int64]]]) -> Study
     return Study(name, [frame.columns[i] for i in best], x, y, train, test, shap, accuracy)
 
 
-def first_model(data: Study, seed: int) -> nn.Sequential:
-    """M1: three hidden layers of four ReLU neurons, cross-entropy; gives the log-odds."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        layers: list[nn.Module] = []
-        for size in (N_FEATURES, 4, 4):
-            layers += [nn.Linear(size, 4), nn.ReLU()]
-        model = nn.Sequential(*layers, nn.Linear(4, 1))
-    x = torch.tensor(data.x, dtype=torch.float32)
-    y = torch.tensor(data.y, dtype=torch.float32)
-    train = torch.from_numpy(data.train)
-    generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 1500)
-    for _ in range(1500):
-        rows = train[torch.randint(len(train), (min(256, len(train)),), generator=generator)]
-        optimiser.zero_grad()
-        functional.binary_cross_entropy_with_logits(model(x[rows])[:, 0], y[rows]).backward()
-        optimiser.step()
-        schedule.step()
-    model.zero_grad()
-    return model.eval()
-
-
 def compared(data: Study) -> tuple[str, str]:
     x = torch.tensor(data.x, dtype=torch.float32)
     rows, signs = [], []
     for seed in SEEDS:
-        model = first_model(data, seed)
+        model = taught.first_model(x, torch.from_numpy(data.y), torch.from_numpy(data.train), seed)
         with torch.no_grad():
             said = (model(x[torch.from_numpy(data.test)])[:, 0] > 0).int().numpy()
         truth = data.y[data.test]

@@ -92,7 +92,8 @@ class SecondGlance(GatedMethod):
         hidden (int, optional): neurons in each layer of a surrogate. Default: None (the larger of 64 and 4 k)
         max_steps (int), learning_rate (float): of a training; it ends earlier where held-out rows gain
             nothing for 1,000 steps. Default: 6000, 0.01
-        validation (float): share of the rows that is held out. Default: 0.2
+        validation (float): share of the rows that teach nothing: half of them tell when to stop, the other
+            half, which nothing has seen, give R^2. Default: 0.2
         force (bool): accept a fit whose R^2 on held-out rows is below 0.5. Default: False
         max_players (int): largest number of units. Default: 256
         seed (int): of draws, splits and initial weights. Default: 0

@@ -147,8 +147,9 @@ def learn(
     units, targets = scaling.units(z), scaling.gradients(g)
     split = Split.of(len(z), settings.validation, settings.seed)
     if kind == "ridge":
-        linear, quadratic, found = _regressed(units, targets, split.training, order)
-        score = Score.of(found[split.held_out], targets[split.held_out], targets[split.training])
+        others = torch.cat([split.training, split.stopping])
+        linear, quadratic, found = _regressed(units, targets, others, order)
+        score = Score.of(found[split.held_out], targets[split.held_out], targets[others])
         return RidgeSurrogate(scaling, score, 0, None, linear, quadratic)
     k = z.shape[1]
     network = new_network(kind, k, k, settings)

@@ -1,4 +1,4 @@
-"""A network is taught: Adam, a held-out part, and the best state on it."""
+"""A network is taught: Adam, the best state on some rows, and a score on others."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from hoi_captum.core.state import single_thread
 from hoi_captum.errors import FidelityError
 
 _BATCH = 256
-_CHECK = 50  # steps between looks at the held-out rows
+_CHECK = 50  # steps between looks at the rows that stop it
 _PATIENCE = 20  # looks without a better one
 
 
 @dataclass(frozen=True)
 class Split:
-    """Which rows teach, and which judge.
+    """Which rows teach, which tell when to stop, and which judge: those that had no part in either.
 
     Attributes:
-        training, held_out: row numbers.
+        training, stopping, held_out: row numbers.
     """
 
     training: Tensor
+    stopping: Tensor
     held_out: Tensor
 
     @classmethod
     def of(cls, rows: int, validation: float, seed: int) -> Split:
-        """A random split; at least one row on each side."""
+        """A random split of three rows or more; ``validation`` is the share of the last two, half each."""
         order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
-        count = min(max(1, round(rows * validation)), rows - 1)
-        return cls(order[count:], order[:count])
+        count = min(max(1, round(rows * validation / 2)), (rows - 1) // 2)
+        return cls(order[2 * count :], order[count : 2 * count], order[:count])
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +77,10 @@ def teach(
     seed: int,
     on_step: Callable[[int], object] | None = None,
 ) -> int:
-    """Fit a network to targets by least squares; it ends in its best state on the held-out rows.
+    """Fit a network to targets by least squares; it ends in its best state on the split's ``stopping`` rows.
 
-    Mini-batches of 256 rows, Adam, a cosine schedule; every 50 steps the held-out rows are looked at, and 20
-    looks without a better one end it.
+    Mini-batches of 256 rows, Adam, a cosine schedule; every 50 steps these rows are looked at, and 20 looks
+    without a better one end it.
 
     Args:
         network: (n, k) to (n, outputs), float64; trained in place, in its own training mode.
@@ -119,7 +120,7 @@ def teach(
                 continue
             network.eval()
             with torch.no_grad():
-                error = float(loss(split.held_out))
+                error = float(loss(split.stopping))
             if on_step is not None:
                 on_step(step)
             if error < best:
