@@ -563,3 +563,65 @@ def test_a_mask_of_padding_is_refused_rather_than_ignored(request, family):
     given = dict(example) | {"additional_forward_args": torch.ones(1, example.inputs.shape[1])}
     with pytest.raises(InputError, match=r"alone, got 2 arguments; a text is never padded"):
         MaskedGame(adapter.forward_func, **given, target=0).table()
+
+
+# ------------------------------------------------------------------------------ players of one text in others
+
+
+@pytest.mark.parametrize("family", ["bert", "llama", "gpt2"])
+def test_players_are_marked_wherever_they_stand_in_other_texts(request, family):
+    model, tokenizer = request.getfixturevalue(family)
+    adapter = adapt(model, tokenizer=tokenizer)
+    like = adapter.example("not a bad unwatchable film", baseline="zero")
+    texts = {
+        "a film, not unwatchable": [1, 4, 0, 3],
+        "It is raining": None,  # nobody plays there
+        "Bad bad cats": [2, -1, -1],  # one place for each player
+    }
+    examples = list(adapter.examples(texts, like=like))
+    assert len(examples) == 2
+    for found, text in zip(examples, (t for t in texts if texts[t]), strict=True):
+        own = adapter.example(text, baseline="zero")
+        players = [*texts[text], -1]  # of the text's words, and of what is no word
+        expected = [players[i] for i in own.feature_mask.view(-1).tolist()]
+        assert found.feature_mask.view(-1).tolist() == expected
+        assert found.feature_mask.shape == own.feature_mask.shape
+        assert torch.equal(found.inputs, own.inputs)
+        assert found.names == like.names
+
+
+@pytest.mark.parametrize("baseline", ["mask", "mean", "film"])
+def test_the_marked_have_the_baseline_of_the_input_they_come_from(bert, baseline):
+    model, tokenizer = bert
+    adapter = adapt(model, tokenizer=tokenizer)
+    like = adapter.example("not a bad film", baseline=baseline)
+    (found,) = adapter.examples(["a day that was bad"], like=like)
+    marked = found.feature_mask.view(-1) >= 0
+    assert marked.tolist() == [False, True, False, False, False, True, False]
+    vector = masked_vector(like)
+    assert all(torch.equal(cells, vector) for cells in found.baselines[0, marked])
+    assert torch.equal(found.baselines[0, ~marked], found.inputs[0, ~marked])
+    assert found.baselines.shape == found.inputs.shape
+
+
+def test_words_of_the_template_are_never_marked():
+    model, tokenizer = zoo.load("sentiment-llama-a")
+    adapter = adapt(model, tokenizer=tokenizer)
+    template = zoo.prompt("sentiment-llama-a")
+    assert "review" in template
+    like = adapter.example("a bad review", template=template)
+    (found,) = adapter.examples(["the review is bad"], template=template, like=like)
+    tokens = tokenizer.convert_ids_to_tokens(tokenizer(template.format("the review is bad"))["input_ids"])
+    by_player = {p: t for t, p in zip(tokens, found.feature_mask.view(-1).tolist(), strict=True) if p >= 0}
+    assert by_player == {1: "bad", 2: "review"}
+    assert found.feature_mask.view(-1).tolist().count(2) == 1
+    assert tokens.count("review") == 2
+
+
+def test_without_an_input_to_be_like_nobody_plays(bert):
+    model, tokenizer = bert
+    adapter = adapt(model, tokenizer=tokenizer)
+    found = list(adapter.examples(["not bad", "a film"]))
+    assert [e.feature_mask for e in found] == [None, None]
+    assert torch.equal(found[0].inputs, adapter.example("not bad").inputs)
+    assert adapter.players_come_and_go

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoi_captum.adapters.text import Slot, Span, assign_tokens, fill, find_players, lay_out
+from hoi_captum.adapters.text import (
+    Slot,
+    Span,
+    assign_tokens,
+    fill,
+    find_players,
+    lay_out,
+    owners_by_name,
+)
 from hoi_captum.errors import InputError, PlayerError
 
 
@@ -174,3 +183,77 @@ def test_a_token_of_two_words_leaves_one_without():
 def test_a_player_given_as_a_string_is_a_whole_word_if_it_can_be():
     slot = fill(None, "that is a bad habit")
     assert find_players(slot, ["a", "bit"], []) == [Span(8, 9), Span(16, 19)]
+
+
+# ---------------------------------------------------------------- players of one text in another
+def spans(text: str) -> list[Span]:
+    """A token for each word, and a special one at either end."""
+    return [Span(0, 0), *(Span(*m.span()) for m in re.finditer(r"\w+", text)), Span(0, 0)]
+
+
+def owners(text: str, *names: str) -> list[int] | None:
+    return owners_by_name(spans(text), slot(text), names)
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "expected"),
+    [
+        ("a bad film, not good", ("not", "bad"), [-1, -1, 1, -1, 0, -1, -1]),
+        ("Not BAD", ("not", "bad"), [-1, 0, 1, -1]),  # whatever their case
+        ("Über ÉTÉ", ("über", "été"), [-1, 0, 1, -1]),
+        ("badly bad", ("bad",), [-1, -1, 0, -1]),  # whole words
+        ("New York is not new", ("New York", "new"), [-1, 0, 0, -1, -1, 1, -1]),
+        ("bad, bad, bad", ("bad", "bad"), [-1, 0, 1, -1, -1]),  # one place each, in reading order
+        ("bad", ("bad", "bad"), [-1, 0, -1]),
+        ("the good, the bad", ("the", "bad", "the"), [-1, 0, -1, 2, 1, -1]),
+        ("is 1+1 (2)?", ("(2)", "1+1"), [-1, -1, 1, 1, 0, -1]),  # no patterns
+    ],
+)
+def test_players_are_found_by_their_names_in_another_text(text, names, expected):
+    assert owners(text, *names) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "expected"),
+    [
+        ("I don't don", ("don",), [-1, -1, -1, -1, 0, -1]),  # I don t don
+        ("well-made, made", ("made",), [-1, -1, -1, 0, -1]),
+        ("New York is new", ("new", "New York"), [-1, 1, 1, -1, 0, -1]),
+    ],
+)
+@pytest.mark.xfail(strict=True, reason="parts of words and of longer names are taken")
+def test_a_part_of_a_word_or_of_another_name_is_not_taken_for_it(text, names, expected):
+    assert owners(text, *names) == expected
+
+
+@pytest.mark.parametrize("names", [("good",), ("ba",), (), ("bad film",)])
+def test_a_text_without_any_of_them(names):
+    assert owners("a bad old film", *names) is None
+
+
+def test_words_of_the_template_are_nobodys():
+    filled = fill("is it bad ? {} bad ?", "not bad")
+    found = owners_by_name(spans(filled.text), filled, ("bad", "not"))
+    assert found == [-1, -1, -1, -1, 1, 0, -1, -1]
+    assert owners_by_name(spans(filled.text), filled, ("it",)) is None
+
+
+def test_all_pieces_of_a_word_are_its_players():
+    # un|watch|able film, and a token that covers the end of one word and the next
+    tokens = [Span(0, 2), Span(2, 7), Span(7, 11), Span(12, 16)]
+    assert owners_by_name(tokens, slot("unwatchable film"), ("film", "unwatchable")) == [1, 1, 1, 0]
+    assert owners_by_name([Span(0, 11), Span(11, 16)], slot("unwatchable film"), ("film",)) == [-1, 0]
+
+
+@given(st.text(alphabet="ab -'", max_size=30))
+@settings(max_examples=200, deadline=None)
+def test_a_text_knows_its_own_words(text):
+    try:
+        players = find_players(slot(text), "words", [])
+    except PlayerError:
+        return
+    names = [text[s.start : s.end] for s in players]
+    if any(n in m and n != m for n in names for m in names):
+        return  # a word inside of another may be found there
+    tokens = [Span(s.start, s.end) for s in players]
+    assert owners_by_name(tokens, slot(text), names) == list(range(len(names)))

@@ -75,6 +75,59 @@ def test_a_batch_may_bring_arguments_of_its_own():
     assert (first.additional, second.additional) == (("own",), ("all",))
 
 
+MASKS = torch.arange(20).view(10, 2) % 5
+
+
+def test_masks_and_baselines_of_all_rows_are_cut_and_those_of_one_are_not():
+    shared = torch.tensor([[0, 1]])
+    got = list(batches(X, feature_mask=MASKS, baselines=X + 1, batch_size=4))
+    assert torch.equal(torch.cat([b.feature_mask for b in got]), MASKS)
+    assert torch.equal(torch.cat([b.baselines for b in got]), X + 1)
+    for baselines in (0.5, torch.tensor(0.5), None, torch.zeros(1, 2)):
+        got = list(batches(X, feature_mask=shared, baselines=baselines, batch_size=4))
+        assert [len(b) for b in got] == [4, 4, 2]
+        assert all(b.feature_mask is shared and b.baselines is baselines for b in got)
+
+
+def test_masks_and_baselines_of_several_inputs_are_cut_one_by_one():
+    shared = torch.tensor([[0, 1]])
+    first, second = batches((X, X), feature_mask=(MASKS, shared), baselines=(0, X), batch_size=5)
+    for batch, part in ((first, slice(0, 5)), (second, slice(5, 10))):
+        assert torch.equal(batch.feature_mask[0], MASKS[part])
+        assert batch.feature_mask[1] is shared
+        assert batch.baselines[0] == 0
+        assert torch.equal(batch.baselines[1], X[part])
+
+
+def test_a_batch_may_bring_a_mask_and_baselines_of_its_own():
+    own = {"inputs": X[:4], "feature_mask": MASKS[:4], "baselines": X[:4] + 1}
+    data = [own, {"inputs": X[4:]}, {"inputs": X[4:], "feature_mask": None, "baselines": 0}]
+    first, second, third = batches(data, feature_mask=MASKS[:1], baselines=0.5)
+    assert first.feature_mask is own["feature_mask"]
+    assert first.baselines is own["baselines"]
+    assert torch.equal(second.feature_mask, MASKS[:1])
+    assert second.baselines == 0.5
+    assert torch.equal(third.feature_mask, MASKS[:1])  # None is none of its own, and 0 is one
+    assert third.baselines == 0
+
+
+def test_an_example_is_a_batch_with_its_mask_and_baselines():
+    example = Example(inputs=X[:1], baselines=X[1:2], feature_mask=MASKS[:1], names=("a", "b"))
+    for data in (example, [example, example], iter([example])):
+        for batch in batches(data, feature_mask=MASKS[5:6], baselines=7):
+            assert batch.feature_mask is example.feature_mask
+            assert batch.baselines is example.baselines
+    (plain,) = batches(Example(inputs=X), feature_mask=MASKS, baselines=7)
+    assert plain.feature_mask is MASKS
+    assert plain.baselines == 7
+
+
+def test_every_batch_of_a_loader_gets_the_shared_mask():
+    got = list(batches(DataLoader(TensorDataset(X, Y), batch_size=4), feature_mask=MASKS[:1], baselines=3))
+    assert len(got) == 3
+    assert all(torch.equal(b.feature_mask, MASKS[:1]) and b.baselines == 3 for b in got)
+
+
 @pytest.mark.parametrize(
     ("data", "options", "message"),
     [

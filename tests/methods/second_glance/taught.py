@@ -87,3 +87,32 @@ def exact_hessian(model: nn.Module, x: Tensor) -> Tensor:
     rows = [torch.autograd.grad(first[:, i].sum(), double, retain_graph=True)[0] for i in range(x.shape[1])]
     model.float()
     return torch.stack(rows, 1).detach()
+
+
+def first_model(x: Tensor, y: Tensor, train: Tensor, seed: int) -> nn.Sequential:
+    """The paper's M1 of a table: three hidden layers of four ReLU neurons, which give the log-odds.
+
+    Args:
+        x: (n, features), standardised.
+        y: (n,) 0 or 1.
+        train: rows to learn from.
+        seed: of weights and batches.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers: list[nn.Module] = []
+        for size in (x.shape[1], 4, 4):
+            layers += [nn.Linear(size, 4), nn.ReLU()]
+        model = nn.Sequential(*layers, nn.Linear(4, 1))
+    truth = y.to(x)
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 1500)
+    for _ in range(1500):
+        rows = train[torch.randint(len(train), (min(256, len(train)),), generator=generator)]
+        optimiser.zero_grad()
+        functional.binary_cross_entropy_with_logits(model(x[rows])[:, 0], truth[rows]).backward()
+        optimiser.step()
+        schedule.step()
+    model.zero_grad()
+    return model.eval().requires_grad_(False)

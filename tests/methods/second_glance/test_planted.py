@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_a_product_of_two_is_read_off_a_relu_network(relu: nn.Sequential) -> Non
 
 
 def test_a_potential_needs_no_symmetrising(relu: nn.Sequential) -> None:
-    method = hoi.SecondGlance(relu, symmetry="potential").fit(taught.inputs(1000, seed=1), 0)
+    method = hoi.SecondGlance(relu, symmetry="potential", max_steps=1500).fit(taught.inputs(1000, seed=1), 0)
     x = taught.inputs(300, seed=5)
     tables = method.interact(x, target=0)
     raw = np.stack([t.jacobian for t in tables])
@@ -78,7 +79,9 @@ def test_a_product_of_three_is_read_off_a_relu_network() -> None:
     model = taught.teach(taught.triple, steps=3000)
     x = taught.inputs(200, seed=5)
     for third in ("surrogate", "autodiff"):
-        method = hoi.SecondGlance(model, order=3, third=third).fit(taught.inputs(5000, seed=1), 0)
+        method = hoi.SecondGlance(model, order=3, third=third, max_steps=2500).fit(
+            taught.inputs(5000, seed=1), 0
+        )
         tables = method.interact(x, target=0)
         scores = np.array([[{t.members: t.score for t in row}[m] for m in _TRIPLES] for row in tables])
         assert abs(scores[:, 0].mean() - 1) <= 0.1
@@ -98,12 +101,12 @@ def _curved(x: Tensor) -> Tensor:
 def test_smooth_networks_have_the_hessian_that_autograd_gives(activation: type[nn.Module]) -> None:
     """Asked for: a correlation of .95."""
     model = taught.teach(_curved, activation, steps=1200)
-    method = hoi.SecondGlance(model).fit(taught.inputs(3000, seed=1), 0)
+    method = hoi.SecondGlance(model, max_steps=2500).fit(taught.inputs(3000, seed=1), 0)
     x = taught.inputs(250, seed=5)
     found, truth = hessians(method.interact(x, target=0)), taught.exact_hessian(model, x)
-    assert np.corrcoef(found.flatten(), truth.flatten())[0, 1] >= 0.98
+    assert np.corrcoef(found.flatten(), truth.flatten())[0, 1] >= 0.95
     off = ~torch.eye(4, dtype=torch.bool)
-    assert np.corrcoef(found[:, off].flatten(), truth[:, off].flatten())[0, 1] >= 0.98
+    assert np.corrcoef(found[:, off].flatten(), truth[:, off].flatten())[0, 1] >= 0.95
 
 
 def test_rows_share_what_they_know(relu: nn.Sequential) -> None:
@@ -161,9 +164,12 @@ def test_around_a_text_the_tokens_are_found(name: str, gate: str, request: pytes
     model = request.getfixturevalue(name)
     data = planted.sequences(40, seed=7, both=True)
     target = 1 if name == "bert" else planted.YES
-    tables = hoi.SecondGlance(model).interact(
-        planted.embed(model, data.ids), target=target, feature_mask=planted.token_mask()
-    )
+    # BERT's gradients are so curved that the noise of 128 draws is about as large, which is said
+    noisy = pytest.warns(FidelityWarning, match="stands out") if name == "bert" else nullcontext()
+    with noisy:
+        tables = hoi.SecondGlance(model).interact(
+            planted.embed(model, data.ids), target=target, feature_mask=planted.token_mask()
+        )
     assert {t.provenance.details["gate"] for t in tables} == {gate}
     assert share(tables, data.pairs) >= 0.95
 
