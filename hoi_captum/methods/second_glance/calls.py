@@ -259,7 +259,7 @@ def _warn_of_noise(around: Around, hessian: Tensor) -> None:
     # of as many pairs the largest is above this by chance alone once in twenty rows
     least = float(norm.isf(_LEVEL / (2 * len(first))))
     sizes, errors = hessian[:, first, second].abs(), around.stderr[:, first, second]
-    lost = ~(sizes > least * errors).any(1)
+    lost = ~(sizes > least * errors).any(1) & ~around.r2.isnan()
     if bool(lost.any()):
         warnings.warn(
             f"in {int(lost.sum())} of {len(lost)} rows no pair stands out of the noise of "

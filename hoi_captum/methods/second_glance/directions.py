@@ -12,9 +12,15 @@ from torch import Tensor
 from hoi_captum.core.arguments import Arguments
 from hoi_captum.core.batches import Batch
 from hoi_captum.core.coalitions import Players
+from hoi_captum.core.example import as_tensors
 from hoi_captum.core.gating import plain
 from hoi_captum.errors import InputError, PlayerError
 from hoi_captum.methods.second_glance.spaces import Measured, UnitSpace, cells_of, gradients_by
+
+_ONE_MASK = (
+    "expected one feature_mask for all rows, got one for each: units mean the same in all rows; for words "
+    "that come and go use units='presence'"
+)
 
 
 class InputDirections(UnitSpace):
@@ -58,7 +64,7 @@ class InputDirections(UnitSpace):
         for batch in batches:
             _check_shapes(batch.inputs, shapes)
         inputs = tuple(torch.cat(x) for x in zip(*(plain(b.inputs) for b in batches), strict=True))
-        masks = batches[0].feature_mask
+        masks = None if batches[0].feature_mask is None else _one_for_all(batches[0].feature_mask)
         players = Players.from_feature_mask(tuple(x[:1] for x in inputs), masks)
         for x, mask in zip(inputs, players.masks, strict=True):
             if not x.is_floating_point() and bool((mask >= 0).any()):
@@ -81,12 +87,16 @@ class InputDirections(UnitSpace):
     def measure(self, forward_func: Callable[..., Any], batch: Batch, target: Any) -> Measured:
         inputs = tuple(x.clone() for x in plain(batch.inputs))
         _check_shapes(inputs, self.shapes)
+        if batch.feature_mask is not None and not self._is_own(batch.feature_mask):
+            raise PlayerError(_ONE_MASK)
         arguments = Arguments(forward_func, inputs, None, target, batch.additional)
         for x in inputs:
             x.requires_grad_(x.is_floating_point())
         rows = torch.arange(arguments.n_examples)
         gradients = gradients_by(arguments, inputs, lambda: arguments.run(inputs, rows))
         z = self._along(cells_of(inputs)) / self._norms
+        if not bool(z.isfinite().all()):
+            raise InputError("expected finite inputs, got NaN or infinity; leave such rows out")
         return Measured(z, self._along(gradients), lambda v: self.players.spread(v, inputs))
 
     @property
@@ -94,14 +104,7 @@ class InputDirections(UnitSpace):
         return self.players.count
 
     def check_call(self, feature_mask: Any, at_input: bool) -> None:
-        if feature_mask is None:
-            return
-        masks = feature_mask if isinstance(feature_mask, tuple) else (feature_mask,)
-        same = len(masks) == len(self.players.masks) and all(
-            isinstance(given, Tensor) and _same(given, own)
-            for given, own in zip(masks, self.players.masks, strict=True)
-        )
-        if not same:
+        if feature_mask is not None and not self._is_own(feature_mask):
             raise PlayerError(
                 f"expected the feature_mask that fit() had, of {self.count} units, got another one; leave it "
                 "out, or fit with this one"
@@ -120,10 +123,26 @@ class InputDirections(UnitSpace):
         pattern = torch.from_numpy(arrays["pattern"])
         return cls(Players(masks, described["count"]), pattern, shapes, described["summary"])
 
+    def _is_own(self, feature_mask: Any) -> bool:
+        """Whether a mask is the one that was learned, in every row."""
+        masks = feature_mask if isinstance(feature_mask, tuple) else (feature_mask,)
+        return len(masks) == len(self.players.masks) and all(
+            isinstance(given, Tensor) and _same(given, own)
+            for given, own in zip(masks, self.players.masks, strict=True)
+        )
+
     def _along(self, cells: Tensor) -> Tensor:
         """Sums over each unit's cells, weighted by the pattern, (m, k)."""
         sums = cells.new_zeros(len(cells), self.players.count + 1)
         return sums.index_add_(1, self._owner, cells * self.pattern)[:, :-1]
+
+
+def _one_for_all(feature_mask: Any) -> tuple[Tensor, ...]:
+    """One mask of masks that may stand there once for each row."""
+    masks = as_tensors(feature_mask, "feature_mask")
+    if any(bool((mask != mask[:1]).any()) for mask in masks):
+        raise PlayerError(_ONE_MASK)
+    return tuple(mask[:1] for mask in masks)
 
 
 def _same(given: Tensor, own: Tensor) -> bool:
@@ -149,14 +168,9 @@ def _check_shapes(inputs: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -
 
 def _owners(players: Players, shapes: Sequence[tuple[int, ...]]) -> Tensor:
     """The unit of each cell, (cells,); k of cells that are nobody's."""
-    masks = []
-    for mask, shape in zip(players.masks, shapes, strict=True):
-        if len(mask) > 1:
-            raise PlayerError(
-                "expected one feature_mask for all rows, got one for each: units mean the same in all rows; "
-                "for words that come and go use units='presence'"
-            )
-        masks.append(mask[0].expand(shape).reshape(-1).cpu())
+    masks = [
+        mask[0].expand(shape).reshape(-1).cpu() for mask, shape in zip(players.masks, shapes, strict=True)
+    ]
     owners: Tensor = torch.cat(masks) % (players.count + 1)
     return owners
 
@@ -168,6 +182,7 @@ def _leading(cells: Tensor) -> Tensor:
         return torch.full((cells.shape[1],), cells.shape[1] ** -0.5, dtype=torch.float64)
     vector: Tensor = torch.linalg.svd(centred, full_matrices=False).Vh[0]
     total = float(vector.sum())
-    # where a pattern has no mean, its largest entry decides
-    side = total if abs(total) > 1e-6 else float(vector[vector.abs().argmax()])
+    # where a pattern has no mean its first large cell decides, so that like patterns have like signs
+    large = int((vector.abs() > vector.abs().max() / 2).int().argmax())
+    side = total if abs(total) > 1e-6 else float(vector[large])
     return vector if side >= 0 else -vector

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -112,7 +111,7 @@ def pairs_of(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 def triples_of(third: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
     """Units (t, 3) and scores (t,) of the triples that are there and not zero."""
-    members = torch.tensor(list(combinations(range(len(third)), 3)), dtype=torch.int64).reshape(-1, 3)
+    members = torch.combinations(torch.arange(len(third)), 3).reshape(-1, 3)
     members = members[present[members].all(1)]
     scores = third[members[:, 0], members[:, 1], members[:, 2]]
     return members[scores != 0], scores[scores != 0]

@@ -31,11 +31,10 @@ from hoi_captum.methods.second_glance.presence import Presence
 from hoi_captum.methods.second_glance.scaling import asymmetry
 from hoi_captum.methods.second_glance.settings import LearnSettings
 from hoi_captum.methods.second_glance.spaces import UnitSpace
-from hoi_captum.methods.second_glance.surrogates import Surrogate, learn
+from hoi_captum.methods.second_glance.surrogates import Surrogate, learn, rows_together
 
 _FIRST = 1024  # rows that patterns and factors are learned from
 _LEAST = 10  # rows, of which some are held out
-_ROWS = 256  # whose Hessians are held together
 _ZERO = 1e-6  # of a Hessian in standard units; what is smaller counts as zero
 
 _GOOD, _LEAST_R2 = 0.8, 0.5  # of a fit; below these it is warned of, and refused
@@ -161,10 +160,17 @@ def targets_of(target: Any) -> list[Key]:
 
 
 def key_of(target: Any) -> Key:
-    """A target as it is looked up: an int of any type as an int, also as a tuple of one."""
-    if isinstance(target, tuple) and len(target) == 1:
-        target = target[0]
-    return int(target) if isinstance(target, Integral) else target
+    """A target as it is looked up: an int of any type as an int, also as a tuple of one.
+
+    Raises:
+        TargetError: indices that are no ints.
+    """
+    if isinstance(target, tuple):
+        if not all(isinstance(index, Integral) for index in target):
+            raise TargetError(f"expected a target as an int or a tuple of ints, got {target!r}")
+        indices = tuple(map(int, target))
+        return indices[0] if len(indices) == 1 else indices
+    return None if target is None else int(target)
 
 
 def learn_units(
@@ -292,7 +298,8 @@ def _judged(surrogate: Surrogate, z: Tensor, g: Tensor, order: int) -> tuple[Qua
     third = torch.zeros(k, k, k, dtype=torch.float64) if order > 2 else None
     off = ~torch.eye(k, dtype=torch.bool)
     standard = scaling.std.unsqueeze(1) * scaling.std / scaling.size
-    for part, own in zip(z.split(_ROWS), g.split(_ROWS), strict=True):
+    together = rows_together(z, order)
+    for part, own in zip(z.split(together), g.split(together), strict=True):
         jacobian = surrogate.jacobian(part)
         hessian = surrogate.hessian(part)
         there = ~own.isnan()

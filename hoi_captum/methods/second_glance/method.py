@@ -235,7 +235,7 @@ class SecondGlance(GatedMethod):
             factors=self.factors,
             n_factors=self.n_factors,
             at_input=attribute_to_layer_input,
-            names=tuple(names or ()),
+            names=() if names is None else tuple(names),
             max_players=self.max_players,
             seed=self.seed,
         )

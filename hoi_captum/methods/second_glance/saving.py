@@ -59,7 +59,9 @@ def write_fitted(method: SecondGlance, learned: Learned, path: str | os.PathLike
         "seconds": learned.seconds,
         "targets": targets,
     }
-    return write_safetensors(path, arrays, {"format": FORMAT, "content": json.dumps(content)})
+    return write_safetensors(
+        path, arrays, {"format": FORMAT, "content": json.dumps(content, default=_number)}
+    )
 
 
 def read_fitted(
@@ -93,11 +95,17 @@ def read_fitted(
             key = tuple(target) if isinstance(target, list) else target
             own = _below(f"target.{number}.", arrays)
             targets[key] = _unpack_target(described, own, method.fit_kind, method.learning)
+        learned = Learned(space, tuple(content["names"]), targets, content["seconds"])
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         if isinstance(error, OptionError):
             raise
         raise FileError(f"{path} is damaged: {error!r}") from error
-    return method, Learned(space, tuple(content["names"]), targets, content["seconds"])
+    return method, learned
+
+
+def _number(value: Any) -> Any:
+    """A number of NumPy as one of Python."""
+    return value.item()
 
 
 def _check_given(what: str, wanted: bool, given: bool, path: str | os.PathLike[str]) -> None:
@@ -157,7 +165,8 @@ def _unpack_target(
     scaling = Scaling(size=described["size"], **parts)
     quality: dict[str, Any] = {k: math.nan if v is None else v for k, v in described["quality"].items()}
     kept = Quality(r2=arrays["quality.r2"], **quality)
-    over = OverData(**{f.name: arrays.get(f"over.{f.name}") for f in fields(OverData)})  # type: ignore[arg-type]
+    means = {f.name: arrays[f"over.{f.name}"] for f in fields(OverData) if f.name != "third"}
+    over = OverData(third=arrays.get("over.third"), **means)
     score = Score(torch.from_numpy(np.array(kept.r2)), kept.pooled_r2)
     third_score = None if math.isnan(kept.third_r2) else Score(torch.empty(0), kept.third_r2)
     common = (scaling, score, kept.steps, third_score)

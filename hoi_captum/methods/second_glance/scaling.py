@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import permutations
 
 import torch
 from torch import Tensor
@@ -93,6 +94,22 @@ def symmetric(jacobian: Tensor, known: Tensor) -> Tensor:
     found = torch.where(known, jacobian, 0.0)
     total: Tensor = (found + found.transpose(-1, -2)) / (weight + weight.T).clamp(min=1)
     return total
+
+
+def symmetric_third(third: Tensor, known: Tensor) -> Tensor:
+    """The mean over all orders of the units, as far as the data show them; 0 where they show none.
+
+    Args:
+        third: (..., k, k, k).
+        known: (k, k, k).
+    """
+    found = torch.where(known, third, 0.0)
+    lead = tuple(range(third.dim() - 3))
+    total, weight = torch.zeros_like(third), torch.zeros_like(known, dtype=third.dtype)
+    for order in permutations(range(3)):
+        total += found.permute(*lead, *(len(lead) + p for p in order))
+        weight += known.to(third).permute(*order)
+    return total / weight.clamp(min=1)
 
 
 def asymmetry(jacobian: Tensor, known: Tensor) -> Tensor:

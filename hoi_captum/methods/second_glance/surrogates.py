@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import permutations
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +18,20 @@ from hoi_captum.methods.second_glance.networks import (
     second_jacobian,
     softplus_network,
 )
-from hoi_captum.methods.second_glance.scaling import Scaling, symmetric
+from hoi_captum.methods.second_glance.scaling import Scaling, symmetric, symmetric_third
 from hoi_captum.methods.second_glance.settings import LearnSettings
 from hoi_captum.methods.second_glance.training import Score, Split, teach
 
-_ROWS = 256  # whose derivatives are taken together
+_ROWS = 256  # whose derivatives are taken together, of few units
+_CELLS = 1 << 24  # numbers in them
 _RIDGE = 1e-4  # of the mean square of a feature
 
 Told = Callable[[int], object] | None
+
+
+def rows_together(z: Tensor, order: int) -> int:
+    """How many rows' derivatives of an order fit into memory at once, by the number of units."""
+    return int(max(1, min(_ROWS, _CELLS // z.shape[1] ** order)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +56,7 @@ class Surrogate(ABC):
         Args:
             z: (m, k), in the units' own scale.
         """
-        parts = [self._jacobian(self.scaling.units(part)) for part in z.double().split(_ROWS)]
+        parts = [self._jacobian(self.scaling.units(part)) for part in z.double().split(rows_together(z, 2))]
         return self.scaling.of_jacobian(torch.cat(parts))
 
     def hessian(self, z: Tensor) -> Tensor:
@@ -60,10 +65,13 @@ class Surrogate(ABC):
 
     def third(self, z: Tensor) -> Tensor:
         """Third derivatives at each row, (m, k, k, k), the same in all orders of their units."""
-        parts = [self._third(self.scaling.units(part)) for part in z.double().split(_ROWS)]
-        found = self.scaling.of_third(torch.cat(parts))
-        orders = [found.permute(0, *(1 + p for p in order)) for order in permutations(range(3))]
-        return torch.stack(orders).mean(0)
+        parts = [self._third(self.scaling.units(part)) for part in z.double().split(rows_together(z, 3))]
+        return symmetric_third(self.scaling.of_third(torch.cat(parts)), self._known_third())
+
+    def _known_third(self) -> Tensor:
+        """Where the data show how gradient j depends on both i and l, (k, k, k)."""
+        known = self.scaling.known
+        return known.unsqueeze(2) & known.unsqueeze(1)
 
     @abstractmethod
     def _jacobian(self, z: Tensor) -> Tensor: ...
@@ -87,6 +95,11 @@ class NetworkSurrogate(Surrogate):
 
     def _jacobian(self, z: Tensor) -> Tensor:
         return jacobian(self.network, z)
+
+    def _known_third(self) -> Tensor:
+        known = super()._known_third()
+        # the second network was taught pairs, each by the gradient of one or of the other
+        return known if self.third_network is None else known | known.transpose(0, 1)
 
     def _third(self, z: Tensor) -> Tensor:
         if self.third_network is None:
@@ -168,7 +181,7 @@ def _with_third(
 ) -> NetworkSurrogate:
     """The same with a network that was taught its symmetrised Jacobian (the paper's M3)."""
     k = units.shape[1]
-    parts = [jacobian(taught.network, part) for part in units.split(_ROWS)]
+    parts = [jacobian(taught.network, part) for part in units.split(rows_together(units, 2))]
     rows, columns = torch.triu_indices(k, k)
     targets = symmetric(torch.cat(parts), taught.scaling.known)[:, rows, columns]
     mean, size = targets.mean(0), float(targets.std()) or 1.0

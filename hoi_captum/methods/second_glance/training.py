@@ -14,6 +14,7 @@ from hoi_captum.errors import FidelityError
 
 _BATCH = 256
 _CHECK = 50  # steps between looks at the rows that stop it
+_SAME = 1e-12  # of all variance; an output that has less is constant but for rounding
 _PATIENCE = 20  # looks without a better one
 
 
@@ -61,8 +62,8 @@ class Score:
         mean = training.nanmean(0)
         missed = torch.where(there, targets.nan_to_num() - found, 0.0).square().sum(0)
         whole = torch.where(there, targets.nan_to_num() - mean, 0.0).square().sum(0)
-        each = torch.where(whole > 0, 1 - missed / whole, torch.nan)
         total = float(whole.sum())
+        each = torch.where(whole > _SAME * total, 1 - missed / whole, torch.nan)
         return cls(each, 1 - float(missed.sum()) / total if total > 0 else math.nan)
 
 

@@ -175,7 +175,6 @@ def test_data_that_cannot_be_used(data, says):
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-@pytest.mark.xfail(strict=True, reason="only gradients are looked at")
 def test_inputs_that_are_not_finite_though_their_gradients_are(bad):
     x = X.clone()
     x[7, 3] = bad
@@ -184,7 +183,6 @@ def test_inputs_that_are_not_finite_though_their_gradients_are(bad):
             SecondGlance(lambda v: v[:, 0] * v[:, 1], surrogate=surrogate, max_steps=20).fit(x)
 
 
-@pytest.mark.xfail(strict=True, reason="the first batch's mask is taken for all")
 def test_batches_whose_masks_differ():
     masks = torch.tensor([[0, 1, 2, 3]]), torch.tensor([[3, 2, 1, 0]])
     data = [{"inputs": X, "feature_mask": mask} for mask in masks]
@@ -192,7 +190,6 @@ def test_batches_whose_masks_differ():
         SecondGlance(quadratic, surrogate="ridge", units="mean").fit(data)
 
 
-@pytest.mark.xfail(strict=True, reason="refused for its shape")
 def test_masks_of_each_row_where_units_are_no_words():
     masks = torch.stack([torch.tensor([0, 1, 2, 3]), torch.tensor([3, 2, 1, 0])]).repeat(20, 1)
     with pytest.raises(PlayerError, match="expected one feature_mask for all rows, got one for each"):

@@ -61,7 +61,6 @@ def test_triples_of_a_fit():
     assert over.top(1)[0].score == pytest.approx(1, rel=2e-3)
 
 
-@pytest.mark.xfail(strict=True, reason="what the data do not show is averaged in")
 def test_triples_with_a_unit_that_never_varies():
     # as of pairs, only derivatives by what varies are known: that of the gradient by 3, by 0 and 1
     x = drawn(400, 4)
@@ -159,7 +158,6 @@ def test_passes_and_additional_arguments():
     np.testing.assert_allclose(doubled[0].main, 2 * found[0].main, rtol=1e-12)
 
 
-@pytest.mark.xfail(strict=True, reason="truth of an index is asked for")
 def test_names_of_the_columns_of_a_frame():
     frame = pd.DataFrame(drawn(40, 4).numpy(), columns=["age", "balance", "calls", "days"])
     method = SecondGlance(quadratic, surrogate="ridge")

@@ -120,7 +120,6 @@ def test_rows_in_which_nothing_stands_out_are_warned_of():
         SecondGlance(f).interact(x[1:], additional_forward_args=weight[1:])
 
 
-@pytest.mark.xfail(strict=True, reason="taken for a row of noise")
 def test_a_row_without_second_derivatives_is_no_row_of_noise():
     # more draws, which the warning of noise advises, would not find any either
     x, weight = drawn(2, 4) + 2, torch.tensor([0.0, 1.0], dtype=torch.float64)

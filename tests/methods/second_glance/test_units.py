@@ -91,14 +91,12 @@ def test_a_pattern_is_what_a_region_varies_by():
         SecondGlance(f, surrogate="ridge", units="mean").fit(cells, feature_mask=QUARTERS)
 
 
-@pytest.mark.xfail(strict=True, reason="refused for its shape")
 def test_a_mask_that_is_repeated_for_each_row_is_one_mask():
     x, mask = drawn(100, 4), torch.arange(4).flip(0)
     method = SecondGlance(quadratic, surrogate="ridge").fit(x, feature_mask=mask.expand(100, 4))
     exactly(method.interact(x[:1])[0], matrix(4, p23=1.0, p02=-3.0))
 
 
-@pytest.mark.xfail(strict=True, reason="which of several largest cells decides is left to rounding")
 def test_equal_patterns_have_equal_signs():
     stripes = torch.tensor([[1.0, -1], [1, -1]], dtype=torch.float64)
     contrasts = drawn(300, 4)
