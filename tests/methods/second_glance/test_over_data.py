@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+import warnings
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
 from hoi_captum.errors import FidelityWarning
-from hoi_captum.methods.second_glance import SecondGlance
+from hoi_captum.methods.second_glance import SecondGlance, SecondGlanceInteractions
 from tests.methods.second_glance.models import cubic, drawn, quadratic
 
 BRIEF = {"hidden": 16, "max_steps": 100, "force": True}
@@ -83,6 +85,41 @@ def test_over_data_is_the_mean_over_its_rows(order):
             assert term.score == pytest.approx(np.abs(scores).mean(), rel=1e-9)
     details = over.provenance.details
     assert (details["data_rows"], details["r2"]) == (150, method.quality().pooled_r2)
+
+
+@pytest.fixture(scope="module")
+def words() -> tuple[SecondGlance, np.ndarray, list[SecondGlanceInteractions]]:
+    """Four words that come and go, learned by a network; where they are, and the table of each row."""
+    there = torch.rand(200, 4, generator=torch.Generator().manual_seed(0)) < 0.6
+    masks = torch.where(there, torch.arange(4), -1)
+    method = SecondGlance(cubic, order=3, third="autodiff", **BRIEF)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FidelityWarning)
+        method.fit(there.double(), feature_mask=masks)
+    return method, there.numpy(), method.interact(there.double(), feature_mask=masks)
+
+
+def test_pairs_of_words_count_in_the_rows_that_have_both(words):
+    method, there, found = words
+    over = method.over_data()
+    pairs, gradients = np.array([t.pairs for t in found]), np.array([t.main for t in found])
+    for i, j in permutations(range(4), 2):
+        both = there[:, i] & there[:, j]
+        assert not pairs[~both, i, j].any()
+        assert over.pairs[i, j] == pytest.approx(np.abs(pairs[both, i, j]).mean(), rel=1e-9)
+        assert over.mean[i, j] == pytest.approx(pairs[both, i, j].mean(), rel=1e-9)
+        amplified = pairs[both, i, j] * gradients[both, j] > 0
+        assert over.arrays["amplifies"][i, j] == pytest.approx(amplified.mean())
+        assert over.main[j] == pytest.approx(gradients[there[:, j], j].mean())
+
+
+@pytest.mark.xfail(strict=True, reason="rows without one of them count too")
+def test_triples_of_words_count_in_the_rows_that_have_all(words):
+    method, there, found = words
+    for term in method.over_data():
+        rows = there[:, term.members].all(1)
+        scores = [t.where(players=term.members).scores.sum() for t in found]
+        assert term.score == pytest.approx(np.abs(scores)[rows].mean(), rel=1e-9)
 
 
 def test_a_pair_in_words():

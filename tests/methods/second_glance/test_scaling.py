@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd import functional
 
 from hoi_captum.errors import InputError
-from hoi_captum.methods.second_glance.scaling import Scaling, asymmetry, symmetric
+from hoi_captum.methods.second_glance.scaling import Scaling, asymmetry, symmetric, symmetric_third
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 SCALES = st.lists(st.floats(1e-3, 1e3), min_size=3, max_size=3)
@@ -235,3 +235,31 @@ def test_what_is_symmetrised_is_symmetric(seed, k):
     assert not asymmetry(both, known).any()
     even = asymmetry(jacobian, known)
     assert bool(((even >= 0) & (even <= 2 + 1e-12)).all())
+
+
+def test_third_derivatives_are_the_mean_of_the_orders_that_the_data_show():
+    third = torch.arange(27.0).double().reshape(3, 3, 3)
+    known = torch.ones(3, 3, 3, dtype=torch.bool)
+    found = symmetric_third(third, known)
+    assert float(found[0, 1, 2]) == pytest.approx((5 + 7 + 11 + 15 + 19 + 21) / 6)
+    assert float(found[0, 0, 1]) == pytest.approx((1 + 3 + 9) / 3)
+    known[0, 1, 2] = known[0, 2, 1] = known[2, 2, 2] = False
+    found = symmetric_third(third.where(known, torch.nan), known)
+    assert float(found[2, 0, 1]) == pytest.approx((11 + 15 + 19 + 21) / 4)
+    assert float(found[2, 2, 2]) == 0
+    assert not symmetric_third(third, torch.zeros_like(known)).any()
+
+
+@given(seed=SEEDS, k=st.integers(1, 4))
+@settings(max_examples=30, deadline=None)
+def test_third_derivatives_come_out_the_same_in_all_orders(seed, k):
+    third = drawn(2, k, k, k, seed=seed)
+    known = torch.rand(k, k, k, generator=torch.Generator().manual_seed(seed)) < 0.5
+    found = symmetric_third(third, known)
+    everywhere = sum(known.int().permute(order) for order in permutations(range(3))) > 0
+    assert not found[:, ~everywhere].any()
+    for order in permutations((1, 2, 3)):
+        torch.testing.assert_close(found.permute(0, *order), found, **EXACT)
+    again = symmetric_third(found, known)
+    torch.testing.assert_close(again, found, **EXACT)
+    torch.testing.assert_close(symmetric_third(third[0], known), found[0], **EXACT)

@@ -17,7 +17,13 @@ from hoi_captum.errors import InputError, OptionError
 from hoi_captum.methods.second_glance.networks import jacobian
 from hoi_captum.methods.second_glance.scaling import Scaling, symmetric
 from hoi_captum.methods.second_glance.settings import LearnSettings
-from hoi_captum.methods.second_glance.surrogates import NetworkSurrogate, Surrogate, learn, new_network
+from hoi_captum.methods.second_glance.surrogates import (
+    NetworkSurrogate,
+    Surrogate,
+    learn,
+    new_network,
+    rows_together,
+)
 from hoi_captum.methods.second_glance.training import Score, Split
 
 UNITS = torch.tensor([1.0, 20.0, 0.1], dtype=torch.float64)  # scales of the three units
@@ -180,6 +186,15 @@ def test_a_unit_that_never_varies_is_known_by_its_own_gradient():
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-3)
 
 
+def test_third_derivatives_by_a_unit_that_never_varies_are_those_of_its_own_gradient():
+    z = rows()
+    z[:, 2] = 0.03
+    surrogate = learn(z, gradients(cubic, z), "ridge", options(), 3)
+    found = surrogate.third(z[:2]) * SQUARES.unsqueeze(-1) * UNITS
+    assert found[:, 0, 1, 2].tolist() == pytest.approx([2, 2], rel=1e-3)
+    assert found[:, 0, 2, 2].tolist() == [0, 0]  # no gradient shows what two steps of it do
+
+
 # ---------------------------------------------------------------- networks
 @pytest.mark.parametrize(
     ("kind", "symmetry", "tolerance"),
@@ -226,7 +241,7 @@ def test_networks_recover_third_derivatives_to_some_percent(third):
 
 
 def test_the_second_surrogate_gives_the_hessian_of_the_first():
-    surrogate, z = taught("softplus", cubic, 3), rows()
+    surrogate, z = taught("softplus", cubic, 3, third="surrogate"), rows()
     units, split = surrogate.scaling.units(z), Split.of(300, 0.2, 0)
     first, second = torch.triu_indices(3, 3)
     own = symmetric(jacobian(surrogate.network, units), surrogate.scaling.known)[:, first, second]
@@ -254,11 +269,17 @@ def test_third_derivatives_by_autodiff_are_those_of_the_network():
 
 
 def test_rows_do_not_see_each_other():
-    surrogate, z = taught("softplus", cubic, 3), rows(600, seed=2)
+    surrogate, z = taught("softplus", cubic, 3, third="surrogate"), rows(600, seed=2)
     for derivatives in (surrogate.jacobian, surrogate.hessian, surrogate.third):
         together = derivatives(z)
         for row in (0, 255, 256, 599):
             torch.testing.assert_close(together[row], derivatives(z[row : row + 1])[0], rtol=1e-9, atol=1e-9)
+
+
+def test_rows_are_taken_together_as_far_as_memory_goes():
+    sizes = [rows_together(torch.zeros(1, units), order) for units, order in ((3, 3), (200, 2), (200, 3))]
+    assert sizes == [256, 256, 2]
+    assert rows_together(torch.zeros(1, 1000), 3) == 1
 
 
 # ---------------------------------------------------------------- a module of one's own
