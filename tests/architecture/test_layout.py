@@ -64,6 +64,7 @@ TESTED_ELSEWHERE = {
         "methods/second_glance/test_method.py",
         "the tables that a call gives",
     ),
+    "methods/second_glance/judging.py": ("methods/second_glance/test_fidelity.py", "what a fit is worth"),
     "methods/second_glance/learned.py": ("methods/second_glance/test_fit.py", "what fit() keeps"),
     "methods/second_glance/presence.py": ("methods/second_glance/test_units.py", "units of a fit"),
     "methods/second_glance/result.py": ("methods/second_glance/test_over_data.py", "what the method gives"),

@@ -25,7 +25,7 @@ from hoi_captum.errors import DataWarning, FidelityWarning, InputError
 from hoi_captum.methods.second_glance.found import Found
 from hoi_captum.methods.second_glance.learned import Learned, OneTarget, key_of
 from hoi_captum.methods.second_glance.local import Around, look_around
-from hoi_captum.methods.second_glance.scaling import asymmetry, symmetric
+from hoi_captum.methods.second_glance.scaling import asymmetry, symmetric, unknown_pairs
 from hoi_captum.methods.second_glance.settings import DrawSettings, LearnSettings
 from hoi_captum.methods.second_glance.spaces import Measured, check_leads
 
@@ -123,6 +123,7 @@ def rows_around(
         main=around.main,
         present=torch.ones(examples, gates.n_units, dtype=torch.bool),
         stderr=around.stderr,
+        unknown=None,
         spread=gates.spread,
         details=details,
         target=timed.target,
@@ -158,6 +159,8 @@ def learned_rows(
     # refuses arguments that do not fit together
     arguments = Arguments(forward_func, plain(inputs), baselines, target, additional)
     batch = Batch(arguments.inputs, as_additional(additional), None, mask, baselines)
+    if target is None and len(learned.targets) == 1:
+        (target,) = learned.targets
     keys = [key_of(target_of(target, row)) for row in range(arguments.n_examples)]
     rows_of = {key: torch.tensor([i for i, k in enumerate(keys) if k == key]) for key in dict.fromkeys(keys)}
     parts: list[tuple[Tensor, ...]] = []
@@ -172,7 +175,7 @@ def learned_rows(
                 details[row] = _details(learned, one, part[0][place])
             bar.update(len(rows))
     back = torch.cat(list(rows_of.values())).argsort()
-    jacobian, hessian, third, main, present = (torch.cat(p)[back] for p in zip(*parts, strict=True))
+    jacobian, hessian, third, main, present, unknown = (torch.cat(p)[back] for p in zip(*parts, strict=True))
     return Found(
         names=learned.names,
         jacobian=jacobian,
@@ -181,6 +184,7 @@ def learned_rows(
         main=main,
         present=present,
         stderr=None,
+        unknown=unknown,
         spread=measured.spread,
         details=details,
         target=timed.target,
@@ -194,7 +198,8 @@ def _by_surrogate(one: OneTarget, measured: Measured, rows: Tensor, order: int) 
     jacobian = one.surrogate.jacobian(z)
     third = one.surrogate.third(z) if order > 2 else torch.zeros(len(z), 0)
     hessian = symmetric(jacobian, one.surrogate.scaling.known)
-    return jacobian, hessian, third, measured.g[rows].nan_to_num(), present
+    unknown = unknown_pairs(one.surrogate.scaling.known).expand(len(z), -1, -1)
+    return jacobian, hessian, third, measured.g[rows].nan_to_num(), present, unknown
 
 
 def _details(learned: Learned, one: OneTarget, jacobian: Tensor) -> dict[str, Any]:

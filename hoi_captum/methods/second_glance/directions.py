@@ -158,11 +158,17 @@ def _same(given: Tensor, own: Tensor) -> bool:
 
 def _check_shapes(inputs: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> None:
     given = [tuple(x.shape[1:]) for x in inputs]
+    if any(x.dim() < 2 for x in inputs):
+        came = [tuple(x.shape) for x in inputs]
+        raise InputError(
+            f"expected rows of inputs, (rows, ...), got shapes {came}; x[:1] keeps one row a row"
+        )
     if given != list(shapes):
+        texts = all(x.dim() == 3 for x in inputs)
+        hint = "; for texts give a feature_mask of words (units='presence')" if texts else ""
         raise InputError(
             f"expected inputs shaped like the first rows that fit() saw, {list(shapes)}, got {given}: units "
-            "mean the same in all rows only where the rows are alike; for texts give a feature_mask of words "
-            "(units='presence')"
+            f"mean the same in all rows only where the rows are alike{hint}"
         )
 
 

@@ -30,6 +30,7 @@ class Found:
         main: (B, k) the model's own derivatives by the units.
         present: (B, k) the units that a row has; the others have no terms there.
         stderr: (B, k, k), or None.
+        unknown: (B, k, k) bool, pairs of which the data of a fit show nothing; None where all are known.
         spread: values (B, k) given to cells.
         details: of each row, for the provenance.
         target: as text.
@@ -44,6 +45,7 @@ class Found:
     main: Tensor
     present: Tensor
     stderr: Tensor | None
+    unknown: Tensor | None
     spread: Callable[[Tensor], tuple[Tensor, ...]]
     details: Sequence[Mapping[str, Any]]
     target: str
@@ -52,15 +54,16 @@ class Found:
 
     @property
     def pairs(self) -> Tensor:
-        """The Hessian with zeros on its diagonal, and where a unit is not there."""
+        """The Hessian, zero on its diagonal and where a unit is not there; NaN where it is not known."""
         there = self.present.unsqueeze(1) & self.present.unsqueeze(2)
         kept = there & ~torch.eye(self.hessian.shape[1], dtype=torch.bool)
-        return torch.where(kept, self.hessian, 0.0)
+        known = self.hessian if self.unknown is None else self.hessian.masked_fill(self.unknown, torch.nan)
+        return torch.where(kept, known, 0.0)
 
     def node_scores(self) -> Tensor:
         """Each unit's sum of absolute scores, (B, k)."""
         if self.third is None:
-            return self.pairs.abs().sum(-1)
+            return self.pairs.nan_to_num().abs().sum(-1)
         out = torch.zeros(self.main.shape, dtype=torch.float64)
         for row, third in enumerate(self.third):
             members, scores = triples_of(third, self.present[row])
@@ -102,11 +105,12 @@ class Found:
 
 
 def pairs_of(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Units (t, 2) and scores (t,) of the pairs that are not zero."""
+    """Units (t, 2) and scores (t,) of the pairs that are known and not zero."""
     first, second = torch.triu_indices(len(matrix), len(matrix), 1)
     scores = matrix[first, second]
     members = torch.stack([first, second], 1)
-    return members[scores != 0], scores[scores != 0]
+    kept = (scores != 0) & scores.isfinite()
+    return members[kept], scores[kept]
 
 
 def triples_of(third: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:

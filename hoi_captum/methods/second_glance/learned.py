@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from numbers import Integral
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hoi_captum.core.batches import Batch
 from hoi_captum.core.example import as_tensors
 from hoi_captum.core.progress import progress_bar
 from hoi_captum.errors import (
-    FidelityError,
-    FidelityWarning,
     InputError,
     TargetError,
     TooManyPlayersError,
 )
 from hoi_captum.methods.second_glance.directions import InputDirections
 from hoi_captum.methods.second_glance.factors import LayerFactors
+from hoi_captum.methods.second_glance.judging import OverData, Quality, judged, warn_of_unknown
 from hoi_captum.methods.second_glance.presence import Presence
-from hoi_captum.methods.second_glance.scaling import asymmetry
+from hoi_captum.methods.second_glance.scaling import unknown_pairs
 from hoi_captum.methods.second_glance.settings import LearnSettings
 from hoi_captum.methods.second_glance.spaces import UnitSpace
-from hoi_captum.methods.second_glance.surrogates import Surrogate, learn, rows_together
+from hoi_captum.methods.second_glance.surrogates import Surrogate, learn
 
 _FIRST = 1024  # rows that patterns and factors are learned from
 _LEAST = 10  # rows, of which some are held out
-_ZERO = 1e-6  # of a Hessian in standard units; what is smaller counts as zero
 
-_GOOD, _LEAST_R2 = 0.8, 0.5  # of a fit; below these it is warned of, and refused
 
 Key = int | tuple[Any, ...] | None
 
@@ -56,48 +50,6 @@ class Origin(NamedTuple):
     names: tuple[str, ...]
     max_players: int
     seed: int
-
-
-@dataclass(frozen=True, eq=False)
-class Quality:
-    """How far a surrogate can be trusted.
-
-    Attributes:
-        r2: (k,) of each unit's gradient on held-out rows; NaN where it does not vary.
-        pooled_r2: of all together.
-        asymmetry: mean over the rows of the data of |J - J^T| / |J|, units in standard deviations. The true
-            Hessian has none: what the surrogate has is error, and about as much of it is in what is left.
-        zero_fraction: of its entries off the diagonal, those below 1e-6 in standard units.
-        third_r2: of what was taught its Jacobian (order 3); NaN where nothing was.
-        rows: it was taught from, held-out ones included.
-        steps: of the training, at which its best state was found.
-    """
-
-    r2: NDArray[np.float64]
-    pooled_r2: float
-    asymmetry: float
-    zero_fraction: float
-    third_r2: float
-    rows: int
-    steps: int
-
-
-@dataclass(frozen=True, eq=False)
-class OverData:
-    """What a surrogate says over the rows it was taught from.
-
-    Attributes:
-        size, mean: (k, k) mean absolute and mean Hessian, rows counted in which both units are.
-        amplifies: (k, k), the share of rows in which i (row) amplifies the influence of j (column).
-        gradient: (k,) mean derivatives of the model.
-        third: (k, k, k) mean absolute third derivatives; None for order 2.
-    """
-
-    size: NDArray[np.float64]
-    mean: NDArray[np.float64]
-    amplifies: NDArray[np.float64]
-    gradient: NDArray[np.float64]
-    third: NDArray[np.float64] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,8 +86,8 @@ class Learned:
         if target not in self.targets:
             known = ", ".join(map(repr, self.targets))
             raise TargetError(
-                f"fit() learned target {known}, got target {target!r}; fit(data, target=...) takes a list of "
-                "targets to learn several"
+                f"fit() learned target {known}, got target {target!r}; explain a target that was learned, or "
+                "give fit(data, target=...) a list of targets to learn each"
             )
         return self.targets[target]
 
@@ -146,7 +98,12 @@ def targets_of(target: Any) -> list[Key]:
     Raises:
         TargetError: none, or no int and no tuple.
     """
-    given = target.tolist() if isinstance(target, Tensor) else target
+    if isinstance(target, Tensor) and target.numel() > 1:
+        raise TargetError(
+            f"expected one target for all rows, or a list of targets to learn each, got a Tensor of shape "
+            f"{tuple(target.shape)}; a target for each row is for attribute() and interact()"
+        )
+    given = int(target) if isinstance(target, Tensor) else target
     several = list(given) if isinstance(given, list) else [given]
     for one in several:
         if isinstance(one, bool) or not isinstance(one, Integral | tuple | None):
@@ -170,6 +127,8 @@ def key_of(target: Any) -> Key:
             raise TargetError(f"expected a target as an int or a tuple of ints, got {target!r}")
         indices = tuple(map(int, target))
         return indices[0] if len(indices) == 1 else indices
+    if target is not None and not isinstance(target, Integral):
+        raise TargetError(f"expected a target as an int or a tuple of ints, got {target!r}")
     return None if target is None else int(target)
 
 
@@ -206,6 +165,8 @@ def learn_units(
         batches = iter(())
         space = Presence.learn(first, origin.gate, len(origin.names))
     _check_units(space.count, origin.max_players)
+    if origin.names and len(origin.names) != space.count:
+        raise InputError(f"expected {space.count} names, one for each unit, got {len(origin.names)}")
     units: list[Tensor] = []
     gradients: dict[Key, list[Tensor]] = {target: [] for target in targets}
     with progress_bar("gradients", rows, "row", show_progress) as bar:
@@ -222,7 +183,8 @@ def learn_units(
         g = torch.cat(gradients[target])
         with progress_bar("surrogate", settings.max_steps, "step", show_progress) as bar:
             surrogate = learn(z, g, kind, settings, order, lambda s: bar.update(max(s - bar.n, 0)))
-        learned[target] = OneTarget(surrogate, *_judged(surrogate, z, g, order))
+        learned[target] = OneTarget(surrogate, *judged(surrogate, z, g, order))
+    warn_of_unknown(unknown_pairs(surrogate.scaling.known), origin.names or space.names())
     return space, learned
 
 
@@ -286,78 +248,4 @@ def _check_units(units: int, most: int) -> None:
             f"{units} units have {math.comb(units, 2):,} pairs, and the limit is {most} units; group cells "
             f"into fewer (feature_mask, players=... of explain), or give max_players={units} if the time is "
             "yours to spend"
-        )
-
-
-def _judged(surrogate: Surrogate, z: Tensor, g: Tensor, order: int) -> tuple[Quality, OverData]:
-    """What a surrogate is worth, and what it says over the data."""
-    k = z.shape[1]
-    scaling = surrogate.scaling
-    sums = torch.zeros(4, k, k, dtype=torch.float64)  # sizes, values, amplified, rows with both units
-    uneven = zeros = entries = 0.0
-    third = torch.zeros(k, k, k, dtype=torch.float64) if order > 2 else None
-    off = ~torch.eye(k, dtype=torch.bool)
-    standard = scaling.std.unsqueeze(1) * scaling.std / scaling.size
-    together = rows_together(z, order)
-    for part, own in zip(z.split(together), g.split(together), strict=True):
-        jacobian = surrogate.jacobian(part)
-        hessian = surrogate.hessian(part)
-        there = ~own.isnan()
-        both = (there.unsqueeze(1) & there.unsqueeze(2)).double()
-        # i amplifies j where H_ij has the sign of g_j
-        amplified = (hessian * own.nan_to_num().unsqueeze(1) > 0).double()
-        sums += torch.stack(
-            [(hessian.abs() * both).sum(0), (hessian * both).sum(0), (amplified * both).sum(0), both.sum(0)]
-        )
-        uneven += float(asymmetry(jacobian * standard, scaling.known).sum())
-        small = (hessian * standard).abs() < _ZERO
-        zeros += float((small & off).double().sum())
-        entries += len(part) * float(off.sum())
-        if third is not None:
-            third += surrogate.third(part).abs().sum(0)
-    seen = sums[3].clamp(min=1)
-    size, mean, amplifies = sums[:3] / seen
-    score, third_score = surrogate.score, surrogate.third_score
-    quality = Quality(
-        r2=score.r2.numpy(),
-        pooled_r2=score.pooled,
-        asymmetry=uneven / len(z),
-        zero_fraction=zeros / entries,
-        third_r2=math.nan if third_score is None else third_score.pooled,
-        rows=len(z),
-        steps=surrogate.steps,
-    )
-    over = OverData(
-        size=size.numpy(),
-        mean=mean.numpy(),
-        amplifies=amplifies.numpy(),
-        gradient=g.nanmean(0).nan_to_num().numpy(),
-        third=None if third is None else (third / len(z)).numpy(),
-    )
-    return quality, over
-
-
-def check_fidelity(learned: Mapping[Key, OneTarget], *, force: bool) -> None:
-    """Refuse surrogates that explain too little, and warn of those that do not explain much.
-
-    Raises:
-        FidelityError: a pooled R^2 on held-out rows below 0.5, without ``force``.
-    """
-    for key, one in learned.items():
-        r2, rows = one.quality.pooled_r2, one.quality.rows
-        if r2 >= _GOOD:
-            continue
-        of = "" if key is None else f" of target {key}"
-        explains = f"the surrogate explains R² = {r2:.2f} of the gradients{of} (held out of {rows:,} rows"
-        if r2 < _LEAST_R2 and not force:
-            raise FidelityError(
-                f"{explains}; at least {_LEAST_R2} is needed): its Hessian would be its own, not the "
-                "model's. Give more rows, fewer or other units (feature_mask, units=), or explain single "
-                "inputs without fit(); force=True takes it as it is"
-            )
-        warnings.warn(
-            f"{explains}; {_GOOD} is good): read its largest interactions only; more rows help, or other "
-            "units (feature_mask, units=)",
-            FidelityWarning,
-            stacklevel=3,
         )

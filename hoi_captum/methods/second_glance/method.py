@@ -19,15 +19,14 @@ from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.options import check_count, check_flag
 from hoi_captum.core.provenance import describe_model
 from hoi_captum.core.state import frozen, refuse_checkpointing, warn_of_training_mode
-from hoi_captum.errors import InputError, NotFittedError, OptionError
+from hoi_captum.errors import NotFittedError, OptionError
 from hoi_captum.methods.second_glance.calls import Timed, check_same_units, learned_rows, rows_around
 from hoi_captum.methods.second_glance.found import Found
+from hoi_captum.methods.second_glance.judging import Quality, check_fidelity
 from hoi_captum.methods.second_glance.learned import (
     Learned,
     OneTarget,
     Origin,
-    Quality,
-    check_fidelity,
     key_of,
     learn_units,
     targets_of,
@@ -74,8 +73,9 @@ class SecondGlance(GatedMethod):
             network (ReLU, ReLU, sigmoid, tanh, gradients scaled to [-1, 1]); ``ridge``, linear (quadratic
             for order 3); a module from (rows, k) to (rows, k), which is copied; or ``auto``: softplus for
             a fit, ridge around one input. Default: auto
-        symmetry (str): ``average`` of the Jacobian and its transpose, or ``potential``: the softplus
-            surrogate is itself the gradient of a network, and its Jacobian symmetric. Default: average
+        symmetry (str): ``average`` of the Jacobian and its transpose; ``potential``: the softplus surrogate
+            is itself the gradient of a network, and its Jacobian symmetric, which few rows and sharp networks
+            are better learned by; ``auto``: where average explains less than 0.8, the better. Default: auto
         third (str): third derivatives by a second ``surrogate`` of the first one's Jacobian (the paper's
             M3), or by ``autodiff`` of the first. Default: surrogate
         units (str): what a unit of the inputs is to a fit: the ``mean`` of its cells, how much it shows their
@@ -126,7 +126,7 @@ class SecondGlance(GatedMethod):
         *,
         order: int = 2,
         surrogate: str | nn.Module = "auto",
-        symmetry: str = "average",
+        symmetry: str = "auto",
         third: str = "surrogate",
         units: str = "auto",
         factors: str = "pca",
@@ -250,11 +250,8 @@ class SecondGlance(GatedMethod):
                 rows=len(data) if isinstance(data, Tensor) else None,
                 show_progress=show_progress,
             )
-        check_fidelity(learned, force=self.force)
-        called = space.names() if names is None else tuple(names)
-        if len(called) != space.count:
-            raise InputError(f"expected {space.count} names, one for each unit, got {len(called)}")
-        self._learned = Learned(space, called, learned, time.perf_counter() - started)
+        check_fidelity({key: one.quality for key, one in learned.items()}, force=self.force)
+        self._learned = Learned(space, origin.names or space.names(), learned, time.perf_counter() - started)
         return self
 
     def quality(self, target: Any = None) -> Quality:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 AMPLIFIES, DAMPENS, NEITHER = "amplifies", "dampens", "does not change"
+UNKNOWN = "not known"
 
 _PAPER = {
     (True, True): "amplified",
@@ -26,7 +28,8 @@ class PairReading:
         first, second: names of i and j.
         gradients: g_i and g_j.
         hessian: H_ij.
-        of_second: what i does to the influence of j: ``amplifies``, ``dampens`` or ``does not change``.
+        of_second: what i does to the influence of j: ``amplifies``, ``dampens``, ``does not change``, or
+            ``not known`` where the data of a fit do not show the pair.
         of_first: what j does to the influence of i.
         shares: over data, the shares of rows in which i amplifies j, and j amplifies i; None of one row.
         paper_label: the label of the paper's table 1, which goes by the signs of g_i and H_ij.
@@ -49,7 +52,9 @@ class PairReading:
         shares: tuple[float, float] | None = None,
     ) -> PairReading:
         """Read a pair: by its signs, or over data by what happens in most of the rows."""
-        if shares is None:
+        if math.isnan(hessian):
+            of_second = of_first = UNKNOWN
+        elif shares is None:
             of_second, of_first = (_effect(g * hessian) for g in reversed(gradients))
         else:
             of_second, of_first = (_effect(share - 0.5) for share in shares)
@@ -60,11 +65,13 @@ class PairReading:
         """``amplified`` (++), ``dampened`` (+-), ``absence magnifies`` (-+) or ``decreases with absence``
         (--), by the signs of g_i and H_ij (Shahid et al. 2024, table 1); "" where one of them is 0.
         """
-        if not self.gradients[0] or not self.hessian:
+        if not self.gradients[0] or not self.hessian or math.isnan(self.hessian):
             return ""
         return _PAPER[self.gradients[0] > 0, self.hessian > 0]
 
     def __str__(self) -> str:
+        if self.of_second == UNKNOWN:
+            return f"the data do not show how {self.first!r} and {self.second!r} act together"
         if self.shares is not None:
             first, second = (f"{100 * share:.0f} %" for share in self.shares)
             return (

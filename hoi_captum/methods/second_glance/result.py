@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hoi_captum.core.pair_table import PairInteractions
 from hoi_captum.core.term import Term
+from hoi_captum.errors import PlayerError
 from hoi_captum.methods.second_glance.reading import PairReading
 
 if TYPE_CHECKING:
@@ -57,9 +58,11 @@ class SecondGlanceInteractions(PairInteractions):
             PairReading: ``str()`` of it is a sentence.
 
         Raises:
-            PlayerError: no such unit.
+            PlayerError: no such unit, or the same one twice.
         """
         i, j = self.unit(first), self.unit(second)
+        if i == j:
+            raise PlayerError(f"expected two different units, got {self.players[i]!r} twice")
         shares = None
         if "amplifies" in self.arrays:
             amplifies = self.arrays["amplifies"]

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,9 @@ from hoi_captum.core.files import read_safetensors, write_safetensors
 from hoi_captum.errors import FileError, OptionError
 from hoi_captum.methods.second_glance.directions import InputDirections
 from hoi_captum.methods.second_glance.factors import LayerFactors
-from hoi_captum.methods.second_glance.learned import Key, Learned, OneTarget, OverData, Quality
+from hoi_captum.methods.second_glance.judging import OverData, Quality
+from hoi_captum.methods.second_glance.learned import Key, Learned, OneTarget
+from hoi_captum.methods.second_glance.networks import PotentialGradient
 from hoi_captum.methods.second_glance.presence import Presence
 from hoi_captum.methods.second_glance.scaling import Scaling
 from hoi_captum.methods.second_glance.settings import LearnSettings
@@ -146,6 +148,7 @@ def _pack_target(prefix: str, one: OneTarget, arrays: Arrays) -> dict[str, Any]:
     if isinstance(surrogate, NetworkSurrogate):
         described["kind"] = "network"
         described["third"] = surrogate.third_network is not None
+        described["symmetry"] = "potential" if isinstance(surrogate.network, PotentialGradient) else "average"
         for name, network in (("network", surrogate.network), ("third", surrogate.third_network)):
             state = {} if network is None else network.state_dict()
             own |= {f"{name}.{key}": value.numpy() for key, value in state.items()}
@@ -167,15 +170,15 @@ def _unpack_target(
     kept = Quality(r2=arrays["quality.r2"], **quality)
     means = {f.name: arrays[f"over.{f.name}"] for f in fields(OverData) if f.name != "third"}
     over = OverData(third=arrays.get("over.third"), **means)
-    score = Score(torch.from_numpy(np.array(kept.r2)), kept.pooled_r2)
-    third_score = None if math.isnan(kept.third_r2) else Score(torch.empty(0), kept.third_r2)
+    score = Score(torch.from_numpy(np.array(kept.r2)), kept.pooled_r2, kept.held_out)
+    third_score = None if math.isnan(kept.third_r2) else Score(torch.empty(0), kept.third_r2, kept.held_out)
     common = (scaling, score, kept.steps, third_score)
     surrogate: Surrogate
     if described["kind"] == "ridge":
         surrogate = RidgeSurrogate(*common, tensors["linear"], tensors.get("quadratic"))
     else:
         k = len(scaling.mean)
-        network = new_network(kind, k, k, settings)
+        network = new_network(kind, k, k, replace(settings, symmetry=described["symmetry"]))
         third = new_network("softplus", k, k * (k + 1) // 2, settings) if described["third"] else None
         for name, module in (("network", network), ("third", third)):
             if module is not None:

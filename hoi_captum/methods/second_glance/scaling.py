@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hoi_captum.errors import InputError
 
-_LEAST_ROWS = 5  # in which a unit varies, to say how a gradient depends on it
+LEAST_ROWS = 5  # in which a unit varies, to say how a gradient depends on it
 _SAME = 1e-9  # of a gradient's size; what varies less is rounding
 
 
@@ -96,6 +96,11 @@ def symmetric(jacobian: Tensor, known: Tensor) -> Tensor:
     return total
 
 
+def unknown_pairs(known: Tensor) -> Tensor:
+    """Pairs of which the data show neither gradient as a function of the other unit, (k, k) bool."""
+    return ~(known | known.T) & ~torch.eye(len(known), dtype=torch.bool)
+
+
 def symmetric_third(third: Tensor, known: Tensor) -> Tensor:
     """The mean over all orders of the units, as far as the data show them; 0 where they show none.
 
@@ -130,5 +135,5 @@ def _known(z: Tensor, there: Tensor) -> Tensor:
     low, high = z.amin(0), z.amax(0)
     two_values = ((z == low) | (z == high)).all(0)
     mostly = torch.where(two_values, count - others, others)  # of a unit that comes and goes both count
-    known: Tensor = torch.minimum(others, mostly) >= _LEAST_ROWS
+    known: Tensor = torch.minimum(others, mostly) >= LEAST_ROWS
     return known & (high > low)

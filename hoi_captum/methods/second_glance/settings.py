@@ -10,7 +10,7 @@ from hoi_captum.core.options import check_choice, check_count, check_flag, check
 from hoi_captum.errors import OptionError
 
 SURROGATES = ("auto", "softplus", "paper", "ridge")
-SYMMETRIES = ("average", "potential")
+SYMMETRIES = ("auto", "average", "potential")
 THIRDS = ("surrogate", "autodiff")
 UNITS = ("auto", "mean", "pca", "presence")
 SAMPLINGS = ("uniform", "gaussian", "bernoulli")
@@ -101,7 +101,8 @@ def check_surrogate(surrogate: object, symmetry: str) -> str | nn.Module:
         return name
     if symmetry == "potential":
         raise OptionError(
-            "a module of one's own is what it is: expected symmetry='average' with it, got 'potential'"
+            "a module of one's own is what it is: expected symmetry='average' or 'auto' with it, got "
+            "'potential'"
         )
     return kind
 

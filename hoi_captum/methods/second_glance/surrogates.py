@@ -24,6 +24,7 @@ from hoi_captum.methods.second_glance.training import Score, Split, teach
 
 _ROWS = 256  # whose derivatives are taken together, of few units
 _CELLS = 1 << 24  # numbers in them
+_GOOD = 0.8  # R^2 that needs no second try
 _RIDGE = 1e-4  # of the mean square of a feature
 
 Told = Callable[[int], object] | None
@@ -164,16 +165,34 @@ def learn(
         linear, quadratic, found = _regressed(units, targets, others, order)
         score = Score.of(found[split.held_out], targets[split.held_out], targets[others])
         return RidgeSurrogate(scaling, score, 0, None, linear, quadratic)
-    k = z.shape[1]
-    network = new_network(kind, k, k, settings)
-    steps = _taught(network, units, targets, split, settings, on_step)
-    with torch.no_grad():
-        said = network(units[split.held_out])
-    score = Score.of(said, targets[split.held_out], targets[split.training])
-    taught = NetworkSurrogate(scaling, score, steps, None, network)
+    taught, error = _network(scaling, units, targets, split, kind, settings, on_step)
+    if kind == "softplus" and settings.symmetry == "auto" and taught.score.pooled < _GOOD:
+        # which of the two is taken is not decided by the rows that judge it
+        again = replace(settings, symmetry="potential")
+        other, its_error = _network(scaling, units, targets, split, kind, again, on_step)
+        taught = other if its_error < error else taught
     if order < 3 or settings.third == "autodiff" or isinstance(kind, nn.Module):
         return taught
     return _with_third(taught, units, split, settings, on_step)
+
+
+def _network(
+    scaling: Scaling,
+    units: Tensor,
+    targets: Tensor,
+    split: Split,
+    kind: str | nn.Module,
+    settings: LearnSettings,
+    on_step: Told,
+) -> tuple[NetworkSurrogate, float]:
+    """A network that was taught, and its error on the rows that stopped it."""
+    k = units.shape[1]
+    network = new_network(kind, k, k, settings)
+    steps, error = _taught(network, units, targets, split, settings, on_step)
+    with torch.no_grad():
+        said = network(units[split.held_out])
+    score = Score.of(said, targets[split.held_out], targets[split.training])
+    return NetworkSurrogate(scaling, score, steps, None, network), error
 
 
 def _with_third(
@@ -215,7 +234,7 @@ def new_network(kind: str | nn.Module, units: int, outputs: int, settings: Learn
 
 def _taught(
     network: nn.Module, units: Tensor, targets: Tensor, split: Split, settings: LearnSettings, on_step: Told
-) -> int:
+) -> tuple[int, float]:
     with preserved_rng():  # dropout of a module of one's own
         torch.manual_seed(settings.seed)
         return teach(

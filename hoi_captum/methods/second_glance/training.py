@@ -45,10 +45,12 @@ class Score:
     Attributes:
         r2: of each output, (outputs,); NaN where it does not vary there.
         pooled: of all outputs together, each weighted by its variance.
+        rows: held-out ones.
     """
 
     r2: Tensor
     pooled: float
+    rows: int
 
     @classmethod
     def of(cls, found: Tensor, targets: Tensor, training: Tensor) -> Score:
@@ -64,7 +66,8 @@ class Score:
         whole = torch.where(there, targets.nan_to_num() - mean, 0.0).square().sum(0)
         total = float(whole.sum())
         each = torch.where(whole > _SAME * total, 1 - missed / whole, torch.nan)
-        return cls(each, 1 - float(missed.sum()) / total if total > 0 else math.nan)
+        pooled = 1 - float(missed.sum()) / total if total > 0 else math.nan
+        return cls(each, pooled, len(targets))
 
 
 def teach(
@@ -77,7 +80,7 @@ def teach(
     learning_rate: float,
     seed: int,
     on_step: Callable[[int], object] | None = None,
-) -> int:
+) -> tuple[int, float]:
     """Fit a network to targets by least squares; it ends in its best state on the split's ``stopping`` rows.
 
     Mini-batches of 256 rows, Adam, a cosine schedule; every 50 steps these rows are looked at, and 20 looks
@@ -91,7 +94,7 @@ def teach(
         on_step: told how many steps are done.
 
     Returns:
-        the step of the best state.
+        the step of the best state, and its mean squared error on the rows that stop.
 
     Raises:
         FidelityError: the loss is not finite.
@@ -136,7 +139,7 @@ def teach(
     network.load_state_dict(state)
     network.eval()
     network.requires_grad_(False)
-    return best_step
+    return best_step, best
 
 
 def _copy(network: nn.Module) -> dict[str, Tensor]:

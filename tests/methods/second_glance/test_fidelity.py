@@ -24,7 +24,7 @@ def test_a_surrogate_that_explains_too_little_is_refused_and_the_earlier_fit_sta
     method = SecondGlance(lambda v: chosen[0](v), surrogate="ridge").fit(x)
     before, over = method.interact(x[:2]), method.over_data()
     explained, chosen[0] = chosen[0], noisy
-    says = r"explains R² = -?0\.\d+ of the gradients \(held out of 1,000 rows; at least 0.5 is needed\)"
+    says = r"explains R² = -?0\.\d+ of the gradients \(on 100 held-out rows; at least 0.5 is needed\)"
     with pytest.raises(FidelityError, match=says):
         method.fit(x)
     chosen[0] = explained
@@ -39,9 +39,7 @@ def test_a_surrogate_that_explains_too_little_is_refused_and_the_earlier_fit_sta
 
 def test_a_surrogate_that_explains_not_much_is_warned_of():
     x = drawn(1000, 3)
-    with pytest.warns(
-        FidelityWarning, match=r"R² = 0\.[67]\d of the gradients \(held out of 1,000 rows; 0.8"
-    ):
+    with pytest.warns(FidelityWarning, match=r"R² = 0\.[67]\d of the gradients \(on 100 held-out rows; 0.8"):
         method = SecondGlance(partly_noise(0.015), surrogate="ridge").fit(x)
     assert 0.5 < method.quality().pooled_r2 < 0.8
 

@@ -200,7 +200,7 @@ def test_several_targets_are_learned_at_once():
         assert both.over_data(column) == alone.over_data(column)
     assert both.over_data() == both.over_data(0)
     assert both.over_data(1).provenance.target == "1"
-    with pytest.raises(TargetError, match=r"fit\(\) learned target 0, 1, got target 2; fit\(data, target="):
+    with pytest.raises(TargetError, match=r"fit\(\) learned target 0, 1, got target 2; explain a target"):
         both.quality(2)
 
 

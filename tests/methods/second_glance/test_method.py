@@ -57,6 +57,7 @@ def test_triples_have_a_closed_form():
     for row, table in enumerate(found):
         a, b, c, d = x[row].tolist()
         assert set(table.orders) == {3}
+        assert table.provenance.details["n_samples"] == 256
         (best,) = table.top(1)
         assert best.members == (0, 1, 2)
         assert best.score == pytest.approx(a * b * c, rel=1e-3)

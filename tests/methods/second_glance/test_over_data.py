@@ -113,7 +113,6 @@ def test_pairs_of_words_count_in_the_rows_that_have_both(words):
         assert over.main[j] == pytest.approx(gradients[there[:, j], j].mean())
 
 
-@pytest.mark.xfail(strict=True, reason="rows without one of them count too")
 def test_triples_of_words_count_in_the_rows_that_have_all(words):
     method, there, found = words
     for term in method.over_data():

@@ -79,9 +79,11 @@ def test_a_sentence():
     )
 
 
-def test_what_is_not_known_changes_nothing():
+def test_what_is_not_known_is_said():
     reading = read(math.nan, 1.0, math.nan)
-    assert (reading.of_second, reading.of_first) == (NEITHER, NEITHER)
+    assert (reading.of_second, reading.of_first) == ("not known", "not known")
+    assert reading.paper_label == ""
+    assert str(reading).startswith("the data do not show how ")
 
 
 @pytest.mark.parametrize(

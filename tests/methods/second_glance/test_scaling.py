@@ -13,7 +13,13 @@ from torch import Tensor
 from torch.autograd import functional
 
 from hoi_captum.errors import InputError
-from hoi_captum.methods.second_glance.scaling import Scaling, asymmetry, symmetric, symmetric_third
+from hoi_captum.methods.second_glance.scaling import (
+    Scaling,
+    asymmetry,
+    symmetric,
+    symmetric_third,
+    unknown_pairs,
+)
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 SCALES = st.lists(st.floats(1e-3, 1e3), min_size=3, max_size=3)
@@ -202,6 +208,11 @@ def test_matrices_by_hand():
     everything = torch.ones(3, 3, dtype=torch.bool)
     squares = sum(n * n for n in range(1, 10))
     assert float(asymmetry(jacobian, everything)) == pytest.approx(math.sqrt(2 * (4 + 1 + 9) / squares))
+
+
+def test_pairs_are_unknown_where_neither_gradient_shows_them():
+    known = torch.tensor([[False, True, False], [False, True, False], [False, False, True]])
+    assert unknown_pairs(known).int().tolist() == [[0, 0, 1], [0, 0, 1], [1, 1, 0]]
 
 
 def test_what_is_unknown_may_be_anything():

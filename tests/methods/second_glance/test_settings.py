@@ -32,6 +32,7 @@ def drawing(**options) -> DrawSettings:
     [
         {"hidden": 1},
         {"hidden": np.int64(7)},
+        {"symmetry": "auto"},
         {"symmetry": "potential"},
         {"third": "autodiff"},
         {"max_steps": 1},
@@ -53,8 +54,8 @@ def test_options_of_the_training_reach_to_their_limits(options):
         ({"hidden": 0}, "expected hidden to be an int >= 1, got 0"),
         ({"hidden": 64.0}, r"expected hidden to be an int >= 1, got 64\.0"),
         ({"hidden": True}, "expected hidden to be an int >= 1, got True"),
-        ({"symmetry": "raw"}, "expected symmetry to be one of average, potential; got 'raw'"),
-        ({"symmetry": None}, "expected symmetry to be one of average, potential; got None"),
+        ({"symmetry": "raw"}, "expected symmetry to be one of auto, average, potential; got 'raw'"),
+        ({"symmetry": None}, "expected symmetry to be one of auto, average, potential; got None"),
         ({"third": "ridge"}, "expected third to be one of surrogate, autodiff; got 'ridge'"),
         ({"max_steps": 0}, "expected max_steps to be an int >= 1, got 0"),
         ({"max_steps": 1e3}, r"expected max_steps to be an int >= 1, got 1000\.0"),
@@ -143,12 +144,14 @@ def test_a_number_of_gradients_that_is_given_is_made_even():
 # ---------------------------------------------------------------- of surrogates and units
 @pytest.mark.parametrize("name", ["auto", "softplus", "paper", "ridge"])
 def test_surrogates_have_names(name):
-    assert check_surrogate(name, "average") == name
+    for symmetry in ("auto", "average"):
+        assert check_surrogate(name, symmetry) == name
 
 
 def test_a_module_is_a_surrogate():
     module = nn.Linear(2, 2)
-    assert check_surrogate(module, "average") is module
+    for symmetry in ("auto", "average"):
+        assert check_surrogate(module, symmetry) is module
 
 
 @pytest.mark.parametrize(
@@ -159,7 +162,7 @@ def test_a_module_is_a_surrogate():
         (None, "average", "expected surrogate to be one of .*; got None"),
         ("ridge", "potential", "surrogate 'ridge' is no potential's gradient: expected surrogate='softplus'"),
         ("paper", "potential", "surrogate 'paper' is no potential's gradient: expected surrogate='softplus'"),
-        (nn.Linear(2, 2), "potential", "expected symmetry='average' with it, got 'potential'"),
+        (nn.Linear(2, 2), "potential", "expected symmetry='average' or 'auto' with it"),
     ],
 )
 def test_surrogates_that_are_refused(surrogate, symmetry, message):

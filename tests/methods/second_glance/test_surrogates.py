@@ -216,6 +216,18 @@ def test_networks_recover_a_quadratic_to_some_percent(kind, symmetry, tolerance)
     assert uneven < 1e-10 if symmetry == "potential" else uneven > 1e-4
 
 
+@pytest.mark.parametrize(("f", "chosen"), [(quadratic, "average"), (lambda z: cubic(z).exp(), "potential")])
+def test_a_potential_is_tried_where_the_average_is_not_good_enough(f, chosen):
+    z = rows(20)
+    found = {
+        symmetry: learn(z, gradients(f, z), "softplus", options(symmetry=symmetry, max_steps=100), 2)
+        for symmetry in ("auto", "average", "potential")
+    }
+    assert (found["average"].score.pooled > 0.8) == (chosen == "average")
+    assert torch.equal(found["auto"].jacobian(z), found[chosen].jacobian(z))
+    assert found["auto"].score.pooled == found[chosen].score.pooled
+
+
 def test_the_papers_network_learns_gradients_scaled_to_one():
     surrogate, g = taught("paper", quadratic, symmetry="average"), gradients(quadratic, rows())
     scaled = g * rows().std(0)

@@ -32,14 +32,9 @@ def parameters(module: nn.Module) -> Tensor:
     return torch.cat([p.detach().reshape(-1) for p in module.parameters()])
 
 
-def taught(module: nn.Module, inputs: Tensor, targets: Tensor, split: Split, **options) -> int:
-    return teach(
-        module,
-        inputs,
-        targets,
-        split,
-        **{"max_steps": 200, "learning_rate": 0.01, "seed": 0} | options,
-    )
+def taught(module: nn.Module, inputs: Tensor, targets: Tensor, split: Split, **options) -> tuple[int, float]:
+    usual = {"max_steps": 200, "learning_rate": 0.01, "seed": 0}
+    return teach(module, inputs, targets, split, **usual | options)
 
 
 # ---------------------------------------------------------------- the split
@@ -80,6 +75,7 @@ def test_the_score_is_that_of_its_formula():
     score = Score.of(found, targets, training)
     np.testing.assert_allclose(score.r2[:3], 1 - missed[:3] / whole[:3], rtol=1e-12)
     assert math.isnan(score.r2[3])
+    assert score.rows == 30
     assert score.pooled == pytest.approx(1 - missed.sum() / whole.sum(), rel=1e-12)
 
 
@@ -129,9 +125,10 @@ def test_a_training_ends_in_its_best_state_on_the_stopping_rows():
             error = (module(inputs[split.stopping]) - targets[split.stopping]).square().mean()
         seen[step] = float(error)
 
-    best = taught(module, inputs, targets, split, max_steps=1230, learning_rate=0.02, on_step=look)
+    best, error = taught(module, inputs, targets, split, max_steps=1230, learning_rate=0.02, on_step=look)
     assert min(seen, key=seen.__getitem__) == best
     assert best < max(seen)
+    assert error == pytest.approx(seen[best], rel=1e-12)
     assert max(seen.values()) > 1.2 * seen[best]
     step = max(seen) + 1
     look(step)
@@ -143,7 +140,7 @@ def test_it_looks_every_fifty_steps_and_at_the_last_one():
     inputs = drawn(40, 2)
     steps: list[int] = []
     split, options = Split.of(40, 0.3, 0), {"max_steps": 130, "learning_rate": 1e-3}
-    best = taught(network(2, 2), inputs, inputs, split, on_step=steps.append, **options)
+    best, _ = taught(network(2, 2), inputs, inputs, split, on_step=steps.append, **options)
     assert steps == [50, 100, 130]
     assert best == 130  # it was still learning
 
@@ -151,7 +148,9 @@ def test_it_looks_every_fifty_steps_and_at_the_last_one():
 def test_it_stops_after_a_thousand_steps_that_gain_nothing():
     inputs, targets = drawn(40, 3), drawn(40, 3, seed=1)
     steps: list[int] = []
-    best = taught(network(3, 3), inputs, targets, Split.of(40, 0.3, 0), max_steps=9000, on_step=steps.append)
+    best, _ = taught(
+        network(3, 3), inputs, targets, Split.of(40, 0.3, 0), max_steps=9000, on_step=steps.append
+    )
     assert steps[-1] == best + 1000
     assert steps == list(range(50, steps[-1] + 1, 50))
 
@@ -253,7 +252,7 @@ def test_a_training_that_breaks_down_keeps_its_best_state():
     def look(step: int) -> None:
         states[step] = parameters(module)
 
-    best = taught(module, inputs, inputs, Split.of(40, 0.2, 0), max_steps=400, on_step=look)
+    best, _ = taught(module, inputs, inputs, Split.of(40, 0.2, 0), max_steps=400, on_step=look)
     assert best == 100
     assert states[150].isnan().all()
     assert torch.equal(parameters(module), states[100])

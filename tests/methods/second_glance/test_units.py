@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hoi_captum.corex import LinearCorEx
-from hoi_captum.errors import InputError
+from hoi_captum.errors import DataWarning, InputError
 from hoi_captum.methods.second_glance import SecondGlance
 from tests.methods.second_glance.models import SHRUNK, drawn, quadratic, same
 
@@ -180,10 +180,17 @@ def test_words_are_known_wherever_they_stand():
 
 def test_a_word_that_no_row_has_has_a_name_and_no_pairs():
     x, masks = texts(500)
-    method = SecondGlance(of_words, surrogate="ridge").fit(x, feature_mask=masks, names=list("abcdefgh"))
+    method = SecondGlance(of_words, surrogate="ridge")
+    # g and h are in no text: 2 x 6 pairs with the others, and the two of them
+    with pytest.warns(DataWarning, match=r"do not show 13 of 28 pairs \(a · g, a · h, b · g, \.\.\.\)"):
+        method.fit(x, feature_mask=masks, names=list("abcdefgh"))
     (table,) = method.interact(x[:1], feature_mask=masks[:1])
     assert len(table.players) == 8
-    assert not table.pairs[6:].any()
+    assert not table.pairs[6:].any()  # nor are they in the explained one
+    over = method.over_data()
+    assert np.isnan(over.pairs[6:, :6]).all()
+    assert np.isfinite(over.scores).all()
+    assert "the data do not show how 'a' and 'g'" in str(over.explain_pair("a", "g"))
 
 
 def test_an_absent_word_is_its_baseline():
