@@ -88,7 +88,6 @@ def test_a_text_learned_from_others():
         hoi.explain(BERT, TEXT, "second-glance", background=BACKGROUND, max_steps=1)
 
 
-@pytest.mark.xfail(strict=True, reason="taken for rows of one layout")
 def test_texts_that_have_the_words_at_the_same_places():
     # it is words all the same: what is said of them goes by their presence
     between = ("good", "bad", "dull", "fun", "great", "odd", "long", "short", "nice", "poor", "rich", "new")

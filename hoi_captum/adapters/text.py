@@ -166,8 +166,10 @@ def owners_by_name(tokens: Sequence[Span], slot: Slot, names: Sequence[str]) -> 
         names: of the players.
     """
     taken: list[tuple[Span, int]] = []
-    for player, name in enumerate(names):
-        pattern = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)", re.IGNORECASE)
+    # the longest first, so that a part of one is not taken for another
+    for player in sorted(range(len(names)), key=lambda i: -len(names[i])):
+        # apostrophes and hyphens are inside of words
+        pattern = re.compile(rf"(?<!\w)(?<!\w['’\-]){re.escape(names[player])}(?!\w|['’\-]\w)", re.IGNORECASE)
         places = (Span(*m.span()) for m in pattern.finditer(slot.text, slot.start, slot.end))
         free = (p for p in places if all(p.end <= t.start or t.end <= p.start for t, _ in taken))
         if (place := next(free, None)) is not None:

@@ -16,21 +16,24 @@ def side_by_side(tables: Mapping[str, Interactions]) -> Interactions:
     Every drawing of the result has a panel for each, all on one scale.
 
     Args:
-        tables: by what their panel is called; of the same players, without scopes of their own.
+        tables: by what their panel is called; of the same players, of one scope each; one without terms has
+            no panel.
 
     Returns:
         Interactions: the terms of all of them, with the provenance of the first.
 
     Raises:
-        InputError: no tables, other players, or tables with scopes.
+        InputError: no tables, other players, or a table of several scopes.
 
     Examples::
 
         >>> first, second = method.interact(inputs)
         >>> matrix_plot(side_by_side({"a film": first, "a bad film": second}))
     """
-    if not tables or not all(isinstance(t, Interactions) for t in tables.values()):
+    given = list(tables.values()) if isinstance(tables, Mapping) else []
+    if not given or not all(isinstance(table, Interactions) for table in given):
         raise InputError("expected tables by name, {'first': table, ...}, got " + repr(tables)[:80])
+    tables = {str(name): table for name, table in tables.items()}
     first = next(iter(tables.values()))
     for name, table in tables.items():
         if table.players != first.players:
@@ -38,10 +41,10 @@ def side_by_side(tables: Mapping[str, Interactions]) -> Interactions:
                 f"expected tables of the same players, got {', '.join(first.players)[:60]} and, in {name!r}, "
                 f"{', '.join(table.players)[:60]}; with_players names them anew"
             )
-        if any(table.scope_names):
+        if len(table.scope_names) > 1:
             raise InputError(
-                f"expected tables without scopes, got {table.scope_names} in {name!r}; where(scope=) takes "
-                "one"
+                f"expected tables of one scope each, got {table.scope_names} in {name!r}; where(scope=) "
+                "takes one"
             )
     parts = list(tables.values())
     starts = np.cumsum([0, *(len(p.members) for p in parts)])

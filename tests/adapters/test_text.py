@@ -221,7 +221,6 @@ def test_players_are_found_by_their_names_in_another_text(text, names, expected)
         ("New York is new", ("new", "New York"), [-1, 1, 1, -1, 0, -1]),
     ],
 )
-@pytest.mark.xfail(strict=True, reason="parts of words and of longer names are taken")
 def test_a_part_of_a_word_or_of_another_name_is_not_taken_for_it(text, names, expected):
     assert owners(text, *names) == expected
 

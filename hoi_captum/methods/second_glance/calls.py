@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,8 @@ import torch
 from scipy.stats import norm
 from torch import Tensor, nn
 
-from hoi_captum.core.arguments import Arguments, as_additional
-from hoi_captum.core.batches import Batch
+from hoi_captum.core.arguments import Arguments
+from hoi_captum.core.batches import batches
 from hoi_captum.core.cost import announce
 from hoi_captum.core.gates import Gates
 from hoi_captum.core.gating import grid_of, plain, unit_names
@@ -138,6 +138,7 @@ def learned_rows(
     given: tuple[Any, ...],
     order: int,
     *,
+    internal_batch_size: int | None,
     show_progress: bool,
     timed: Timed,
 ) -> Found:
@@ -148,7 +149,7 @@ def learned_rows(
         forward_func: the model, which gives the rows' own gradients.
         given: Captum's arguments.
         order: 2 or 3.
-        show_progress: a bar on stderr.
+        internal_batch_size, show_progress: as given.
         timed: notes.
 
     Raises:
@@ -158,7 +159,15 @@ def learned_rows(
     inputs, baselines, target, additional, mask = given
     # refuses arguments that do not fit together
     arguments = Arguments(forward_func, plain(inputs), baselines, target, additional)
-    batch = Batch(arguments.inputs, as_additional(additional), None, mask, baselines)
+    chunks = list(
+        batches(
+            arguments.inputs,
+            additional_forward_args=additional,
+            feature_mask=mask,
+            baselines=baselines,
+            batch_size=internal_batch_size,
+        )
+    )
     if target is None and len(learned.targets) == 1:
         (target,) = learned.targets
     keys = [key_of(target_of(target, row)) for row in range(arguments.n_examples)]
@@ -168,7 +177,7 @@ def learned_rows(
     with progress_bar("surrogate", len(keys), "row", show_progress) as bar:
         for key, rows in rows_of.items():
             one = learned.of(key)
-            measured = learned.space.measure(forward_func, batch, key)
+            measured = _together([learned.space.measure(forward_func, chunk, key) for chunk in chunks])
             part = _by_surrogate(one, measured, rows, order)
             parts.append(part)
             for place, row in enumerate(rows.tolist()):
@@ -191,6 +200,17 @@ def learned_rows(
         passes=(1, 1),
         seconds=timed.seconds(),
     )
+
+
+def _together(parts: Sequence[Measured]) -> Measured:
+    """The rows of all parts."""
+    sizes = [len(part.z) for part in parts]
+
+    def spread(values: Tensor) -> tuple[Tensor, ...]:
+        pieces = [part.spread(v) for part, v in zip(parts, values.split(sizes), strict=True)]
+        return tuple(torch.cat(cells) for cells in zip(*pieces, strict=True))
+
+    return Measured(torch.cat([p.z for p in parts]), torch.cat([p.g for p in parts]), spread)
 
 
 def _by_surrogate(one: OneTarget, measured: Measured, rows: Tensor, order: int) -> tuple[Tensor, ...]:

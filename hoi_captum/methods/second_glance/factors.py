@@ -23,6 +23,7 @@ from hoi_captum.errors import InputError
 from hoi_captum.methods.second_glance.spaces import Measured, UnitSpace, gradients_by
 
 _MEAN = Pooling("mean")
+_SAME = 1e-6  # of the largest activation; what varies less is rounding
 
 
 class LayerFactors(UnitSpace):
@@ -81,7 +82,7 @@ class LayerFactors(UnitSpace):
         neurons = torch.cat([r.neurons for r in read]).double().cpu()
         mean = neurons.mean(0)
         k = min(n_factors, neurons.shape[1], len(neurons) - 1)
-        if not bool((neurons != mean).any()) or k < 2:
+        if float((neurons - mean).abs().max()) <= _SAME * float(neurons.abs().max()) or k < 2:
             raise InputError(
                 f"expected two neurons of {type(layer).__name__} or more that vary, got {neurons.shape[1]} "
                 f"over {len(neurons)} rows; give more rows, or another layer"
@@ -91,7 +92,9 @@ class LayerFactors(UnitSpace):
                 fitted = LinearCorEx(k, random_state=seed).fit(neurons.numpy())
             weights = torch.from_numpy(np.asarray(fitted.weights_ / fitted.scale_, dtype=np.float64))
         else:
-            vectors = torch.linalg.svd(neurons - mean, full_matrices=False).Vh[:k]
+            _, sizes, vectors = torch.linalg.svd(neurons - mean, full_matrices=False)
+            k = min(k, int((sizes > _SAME * sizes[0]).sum()))  # no factor of rounding
+            vectors = vectors[:k]
             strongest = vectors.abs().argmax(1, keepdim=True)
             weights = vectors * vectors.gather(1, strongest).sign()  # the neuron that says most rises with it
         return cls(layer, device_ids, weights, mean, at_input)

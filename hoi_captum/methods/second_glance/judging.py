@@ -154,7 +154,7 @@ def check_fidelity(qualities: Mapping[Any, Quality], *, force: bool) -> None:
         explains = (
             f"the surrogate explains R² = {r2:.2f} of the {whose} (on {quality.held_out:,} held-out rows"
         )
-        if r2 < _LEAST_R2 and not force:
+        if not r2 >= _LEAST_R2 and not force:  # NaN is no better
             raise FidelityError(
                 f"{explains}; at least {_LEAST_R2} is needed): its derivatives would be its own, not the "
                 f"model's. {_WAYS_OUT}, or explain single inputs without fit(); force=True takes it as it is"

@@ -47,6 +47,7 @@ class Origin(NamedTuple):
     factors: str
     n_factors: int
     at_input: bool
+    one_mask: bool  # given to fit() for all rows
     names: tuple[str, ...]
     max_players: int
     seed: int
@@ -213,15 +214,17 @@ def _space(first: list[Batch], origin: Origin) -> UnitSpace:
             at_input=origin.at_input,
             seed=origin.seed,
         )
-    if origin.units == "presence" or (origin.units == "auto" and _come_and_go(first)):
+    if origin.units == "presence" or (origin.units == "auto" and _come_and_go(first, origin.one_mask)):
         return Presence(0, origin.gate)
     return InputDirections.learn(first, origin.units)
 
 
-def _come_and_go(batches: Sequence[Batch]) -> bool:
-    """Whether the rows have masks of their own."""
+def _come_and_go(batches: Sequence[Batch], one_mask: bool) -> bool:
+    """Whether units are words: rows have masks of their own, or are texts that bring theirs."""
     if any(batch.feature_mask is None for batch in batches):
         return False
+    if not one_mask and all(x.dim() == 3 or not x.is_floating_point() for b in batches for x in b.inputs):
+        return True
     masks = [as_tensors(batch.feature_mask, "feature_mask") for batch in batches]
     return any(
         m.shape[1:] != one.shape[1:] or bool((m != one[:1]).any())

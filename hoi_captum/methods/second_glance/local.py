@@ -36,7 +36,7 @@ class Around:
         stderr: (B, k, k) standard errors of the symmetrised Jacobian; None of a network.
         main: (B, k) gradients at the input itself.
         r2: (B,) of gradients that were left out; NaN where they do not vary.
-        steps: gradients of each row.
+        n_samples: gradients of each row.
     """
 
     jacobian: Tensor
@@ -141,6 +141,7 @@ def regress(steps: Tensor, gradients: Tensor, main: Tensor, order: int) -> Aroun
     missed = (residuals.square() + missed_even.square()).sum((1, 2))
     varies = torch.tensor([_vary(own) for own in gradients])
     slopes = torch.where(varies.view(-1, 1, 1), slopes, 0.0)
+    third = None if third is None else torch.where(varies.view(-1, 1, 1, 1), third, 0.0)
     return Around(
         jacobian=slopes.transpose(1, 2),
         third=third,

@@ -39,6 +39,7 @@ from hoi_captum.methods.second_glance.settings import (
     LearnSettings,
     check_space,
     check_surrogate,
+    kind_around,
 )
 
 
@@ -157,8 +158,8 @@ class SecondGlance(GatedMethod):
 
     @property
     def multiplies_by_inputs(self) -> bool:
-        """Whether scores have the unit of the output: around one input, but not learned."""
-        return self._learned is None
+        """Whether scores have the unit of the output: by gates, around one input or by presence."""
+        return self._learned is None or self._learned.space.by_gates
 
     @property
     def players_are_neurons(self) -> bool:
@@ -235,6 +236,7 @@ class SecondGlance(GatedMethod):
             factors=self.factors,
             n_factors=self.n_factors,
             at_input=attribute_to_layer_input,
+            one_mask=feature_mask is not None,
             names=() if names is None else tuple(names),
             max_players=self.max_players,
             seed=self.seed,
@@ -346,6 +348,7 @@ class SecondGlance(GatedMethod):
                     self.forward_func,
                     given,
                     self.order,
+                    internal_batch_size=internal_batch_size,
                     show_progress=show_progress,
                     timed=timed,
                 )
@@ -356,7 +359,7 @@ class SecondGlance(GatedMethod):
             return rows_around(
                 gate,
                 gates,
-                "ridge" if self.surrogate == "auto" else self.surrogate,
+                kind_around(self.surrogate, self.learning.symmetry),
                 self.drawing,
                 self.learning,
                 self.order,

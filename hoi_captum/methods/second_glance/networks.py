@@ -75,7 +75,7 @@ def own_network(module: nn.Module, units: int) -> nn.Module:
     try:
         with torch.no_grad():
             found = network(torch.zeros(2, units, dtype=torch.float64))
-    except (RuntimeError, ValueError, TypeError) as error:
+    except Exception as error:  # whatever a module of somebody else's raises
         raise OptionError(
             f"expected a surrogate module from (rows, {units}) to (rows, {units}), got a "
             f"{type(module).__name__} that fails on such rows: {error}"
@@ -88,18 +88,24 @@ def own_network(module: nn.Module, units: int) -> nn.Module:
     return network
 
 
-def jacobian(network: nn.Module, z: Tensor) -> Tensor:
+def jacobian(network: nn.Module, z: Tensor, spans: Tensor | None = None) -> Tensor:
     """Derivatives of outputs by inputs, (m, outputs, inputs); rows do not see each other.
+
+    Args:
+        network: of k inputs.
+        z: (m, k).
+        spans: (k, 2), the values of inputs that have only two, NaN of others. What lies between two values
+            nothing was taught: such an input's derivative is the difference between them, by their distance.
 
     Raises:
         OptionError: a module with an operation that has no forward derivatives.
     """
-    columns = [_derivative(network, z, unit).detach() for unit in range(z.shape[1])]
+    columns = [_derivative(network, z, unit, spans).detach() for unit in range(z.shape[1])]
     return torch.stack(columns, -1)
 
 
-def second_jacobian(network: nn.Module, z: Tensor) -> Tensor:
-    """Second derivatives of outputs by inputs, (m, outputs, inputs, inputs).
+def second_jacobian(network: nn.Module, z: Tensor, spans: Tensor | None = None) -> Tensor:
+    """Second derivatives of outputs by inputs, (m, outputs, inputs, inputs), as :func:`jacobian` takes them.
 
     Raises:
         OptionError: as :func:`jacobian`.
@@ -108,13 +114,18 @@ def second_jacobian(network: nn.Module, z: Tensor) -> Tensor:
     out = z.new_zeros(len(z), k, k, k)
     for i in range(k):
         for j in range(i, k):
-            both = _derivative(partial(_derivative, network, unit=i), z, unit=j).detach()
+            both = _derivative(partial(_derivative, network, unit=i, spans=spans), z, j, spans).detach()
             out[:, :, i, j] = out[:, :, j, i] = both
     return out
 
 
-def _derivative(function: Callable[..., Tensor], z: Tensor, unit: int) -> Tensor:
+def _derivative(function: Callable[..., Tensor], z: Tensor, unit: int, spans: Tensor | None) -> Tensor:
     """Derivatives by one input, for all rows at once."""
+    if spans is not None and bool(spans[unit].isfinite().all()):
+        low, high = z.clone(), z.clone()
+        low[:, unit], high[:, unit] = spans[unit, 0], spans[unit, 1]
+        difference: Tensor = (function(high) - function(low)) / (spans[unit, 1] - spans[unit, 0])
+        return difference
     tangent = torch.zeros_like(z)
     tangent[:, unit] = 1.0
     try:

@@ -54,7 +54,7 @@ class PairReading:
         """Read a pair: by its signs, or over data by what happens in most of the rows."""
         if math.isnan(hessian):
             of_second = of_first = UNKNOWN
-        elif shares is None:
+        elif shares is None or hessian == 0:
             of_second, of_first = (_effect(g * hessian) for g in reversed(gradients))
         else:
             of_second, of_first = (_effect(share - 0.5) for share in shares)

@@ -144,6 +144,8 @@ def _pack_target(prefix: str, one: OneTarget, arrays: Arrays) -> dict[str, Any]:
     quality = {k: v for k, v in asdict(one.quality).items() if k != "r2"}
     # JSON has no NaN
     quality = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in quality.items()}
+    if surrogate.together is not None:
+        own["together"] = surrogate.together.numpy()
     described: dict[str, Any] = {"size": scaling.size, "quality": quality, "kind": "ridge"}
     if isinstance(surrogate, NetworkSurrogate):
         described["kind"] = "network"
@@ -172,7 +174,7 @@ def _unpack_target(
     over = OverData(third=arrays.get("over.third"), **means)
     score = Score(torch.from_numpy(np.array(kept.r2)), kept.pooled_r2, kept.held_out)
     third_score = None if math.isnan(kept.third_r2) else Score(torch.empty(0), kept.third_r2, kept.held_out)
-    common = (scaling, score, kept.steps, third_score)
+    common = (scaling, score, kept.steps, third_score, tensors.get("together"))
     surrogate: Surrogate
     if described["kind"] == "ridge":
         surrogate = RidgeSurrogate(*common, tensors["linear"], tensors.get("quadratic"))

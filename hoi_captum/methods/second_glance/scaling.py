@@ -26,6 +26,7 @@ class Scaling:
         shift: t, (k,).
         size: c.
         known: (k, k) bool, whether the data show how gradient j (row) depends on unit i (column).
+        values: (k, 2), the values of units that have only two (words that come and go); NaN of others.
     """
 
     mean: Tensor
@@ -33,6 +34,7 @@ class Scaling:
     shift: Tensor
     size: float
     known: Tensor
+    values: Tensor
 
     @classmethod
     def of(cls, z: Tensor, g: Tensor, *, bounded: bool = False) -> Scaling:
@@ -47,7 +49,7 @@ class Scaling:
             InputError: gradients that are the same in all rows.
         """
         there = ~g.isnan()
-        varies = z.std(0) > 0
+        varies = z.std(0) > _SAME * z.abs().amax(0)
         std = torch.where(varies, z.std(0), 1.0)
         scaled = torch.where(there, g.nan_to_num() * std, 0.0)
         count = there.sum(0).clamp(min=1)
@@ -64,11 +66,16 @@ class Scaling:
             )
         if bounded:
             shift, size = torch.zeros_like(shift), largest
-        return cls(z.mean(0), std, shift, size, _known(z, there))
+        return cls(z.mean(0), std, shift, size, _known(z, there) & varies, _two_values(z))
 
     def units(self, z: Tensor) -> Tensor:
         """z'."""
         return (z - self.mean) / self.std
+
+    @property
+    def spans(self) -> Tensor:
+        """The two values of units that have only two, as a surrogate sees them, (k, 2); NaN of others."""
+        return (self.values - self.mean.unsqueeze(1)) / self.std.unsqueeze(1)
 
     def gradients(self, g: Tensor) -> Tensor:
         """g'; NaN stays."""
@@ -132,8 +139,29 @@ def _known(z: Tensor, there: Tensor) -> Tensor:
     count = present.sum(0).unsqueeze(1)
     usual = z.mode(0).values
     others = present.T @ (z != usual).to(z)  # rows with gradient j in which unit i is not as it mostly is
-    low, high = z.amin(0), z.amax(0)
-    two_values = ((z == low) | (z == high)).all(0)
+    two_values = _two_values(z).isfinite().all(1)
     mostly = torch.where(two_values, count - others, others)  # of a unit that comes and goes both count
     known: Tensor = torch.minimum(others, mostly) >= LEAST_ROWS
-    return known & (high > low)
+    return known
+
+
+def _two_values(z: Tensor) -> Tensor:
+    low, high = z.amin(0), z.amax(0)
+    only = ((z == low) | (z == high)).all(0) & (high > low)
+    return torch.where(only.unsqueeze(1), torch.stack([low, high], 1), torch.nan)
+
+
+def known_together(z: Tensor, g: Tensor, known: Tensor) -> Tensor:
+    """Where the data show how gradient j depends on i and l at once: both vary together there, (k, k, k).
+
+    Args:
+        z, g: (n, k) units and gradients, NaN where a unit is not there.
+        known: (k, k), of one unit alone.
+    """
+    others = (z != z.mode(0).values).to(z)
+    present = (~g.isnan()).to(z)
+    k = z.shape[1]
+    rows = torch.zeros(k, k * k, dtype=z.dtype)
+    for part, there in zip(others.split(1024), present.split(1024), strict=True):
+        rows += there.T @ (part.unsqueeze(2) * part.unsqueeze(1)).flatten(1)
+    return (rows.view(k, k, k) >= LEAST_ROWS) & known.unsqueeze(2) & known.unsqueeze(1)

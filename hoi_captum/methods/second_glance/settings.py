@@ -107,6 +107,13 @@ def check_surrogate(surrogate: object, symmetry: str) -> str | nn.Module:
     return kind
 
 
+def kind_around(surrogate: str | nn.Module, symmetry: str) -> str | nn.Module:
+    """The surrogate around one input: ``auto`` is ridge there, which has no potential."""
+    if surrogate != "auto":
+        return surrogate
+    return "softplus" if symmetry == "potential" else "ridge"
+
+
 def check_space(units: str, factors: str, n_factors: int, force: bool) -> None:
     """The options of what a fit learns from.
 

@@ -18,7 +18,7 @@ from hoi_captum.methods.second_glance.networks import (
     second_jacobian,
     softplus_network,
 )
-from hoi_captum.methods.second_glance.scaling import Scaling, symmetric, symmetric_third
+from hoi_captum.methods.second_glance.scaling import Scaling, known_together, symmetric, symmetric_third
 from hoi_captum.methods.second_glance.settings import LearnSettings
 from hoi_captum.methods.second_glance.training import Score, Split, teach
 
@@ -44,12 +44,15 @@ class Surrogate(ABC):
         score: on held-out rows.
         steps: at which its best state was found; 0 of a regression.
         third_score: of what was taught the third derivatives, on held-out rows; None where nothing was.
+        together: (k, k, k) bool, whether the data show how gradient j depends on i and l at once; None of a
+            surrogate of order 2.
     """
 
     scaling: Scaling
     score: Score
     steps: int
     third_score: Score | None
+    together: Tensor | None
 
     def jacobian(self, z: Tensor) -> Tensor:
         """Derivatives of gradient j (row) by unit i (column) at each row, (m, k, k), not symmetrised.
@@ -70,9 +73,8 @@ class Surrogate(ABC):
         return symmetric_third(self.scaling.of_third(torch.cat(parts)), self._known_third())
 
     def _known_third(self) -> Tensor:
-        """Where the data show how gradient j depends on both i and l, (k, k, k)."""
         known = self.scaling.known
-        return known.unsqueeze(2) & known.unsqueeze(1)
+        return known.unsqueeze(2) & known.unsqueeze(1) if self.together is None else self.together
 
     @abstractmethod
     def _jacobian(self, z: Tensor) -> Tensor: ...
@@ -95,7 +97,7 @@ class NetworkSurrogate(Surrogate):
     third_network: nn.Module | None = None
 
     def _jacobian(self, z: Tensor) -> Tensor:
-        return jacobian(self.network, z)
+        return jacobian(self.network, z, self.scaling.spans)
 
     def _known_third(self) -> Tensor:
         known = super()._known_third()
@@ -104,9 +106,9 @@ class NetworkSurrogate(Surrogate):
 
     def _third(self, z: Tensor) -> Tensor:
         if self.third_network is None:
-            return second_jacobian(self.network, z)
+            return second_jacobian(self.network, z, self.scaling.spans)
         k = z.shape[1]
-        found = jacobian(self.third_network, z)  # (m, pairs, k)
+        found = jacobian(self.third_network, z, self.scaling.spans)  # (m, pairs, k)
         rows, columns = torch.triu_indices(k, k)
         out = z.new_zeros(len(z), k, k, k)
         out[:, rows, columns] = out[:, columns, rows] = found
@@ -160,17 +162,19 @@ def learn(
     scaling = Scaling.of(z, g, bounded=kind == "paper")
     units, targets = scaling.units(z), scaling.gradients(g)
     split = Split.of(len(z), settings.validation, settings.seed)
+    together = known_together(z, g, scaling.known) if order > 2 else None
     if kind == "ridge":
         others = torch.cat([split.training, split.stopping])
-        linear, quadratic, found = _regressed(units, targets, others, order)
+        linear, quadratic, found = _regressed(units, targets, others, order, scaling.spans.isfinite().all(1))
         score = Score.of(found[split.held_out], targets[split.held_out], targets[others])
-        return RidgeSurrogate(scaling, score, 0, None, linear, quadratic)
+        return RidgeSurrogate(scaling, score, 0, None, together, linear, quadratic)
     taught, error = _network(scaling, units, targets, split, kind, settings, on_step)
     if kind == "softplus" and settings.symmetry == "auto" and taught.score.pooled < _GOOD:
         # which of the two is taken is not decided by the rows that judge it
         again = replace(settings, symmetry="potential")
         other, its_error = _network(scaling, units, targets, split, kind, again, on_step)
         taught = other if its_error < error else taught
+    taught = replace(taught, together=together)
     if order < 3 or settings.third == "autodiff" or isinstance(kind, nn.Module):
         return taught
     return _with_third(taught, units, split, settings, on_step)
@@ -192,7 +196,7 @@ def _network(
     with torch.no_grad():
         said = network(units[split.held_out])
     score = Score.of(said, targets[split.held_out], targets[split.training])
-    return NetworkSurrogate(scaling, score, steps, None, network), error
+    return NetworkSurrogate(scaling, score, steps, None, None, network), error
 
 
 def _with_third(
@@ -200,7 +204,8 @@ def _with_third(
 ) -> NetworkSurrogate:
     """The same with a network that was taught its symmetrised Jacobian (the paper's M3)."""
     k = units.shape[1]
-    parts = [jacobian(taught.network, part) for part in units.split(rows_together(units, 2))]
+    spans = taught.scaling.spans
+    parts = [jacobian(taught.network, part, spans) for part in units.split(rows_together(units, 2))]
     rows, columns = torch.triu_indices(k, k)
     targets = symmetric(torch.cat(parts), taught.scaling.known)[:, rows, columns]
     mean, size = targets.mean(0), float(targets.std()) or 1.0
@@ -250,14 +255,15 @@ def _taught(
 
 
 def _regressed(
-    units: Tensor, targets: Tensor, training: Tensor, order: int
+    units: Tensor, targets: Tensor, training: Tensor, order: int, two_values: Tensor
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """J, T (of order 3), and what they give for all rows; outputs with rows missing are fitted one by one."""
     k = units.shape[1]
     features = [units.new_ones(len(units), 1), units]
     a, b = torch.triu_indices(k, k)
     if order > 2:
-        features.append(units[:, a] * units[:, b])
+        # the square of a unit of two values is the unit itself
+        features.append(units[:, a] * units[:, b] * ~((a == b) & two_values[a]))
     design = torch.cat(features, 1)
     solved = units.new_zeros(design.shape[1], k)
     there = ~targets.isnan()

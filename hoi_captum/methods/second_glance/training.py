@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hoi_captum.core.state import single_thread
-from hoi_captum.errors import FidelityError
+from hoi_captum.errors import FidelityError, OptionError
 
 _BATCH = 256
 _CHECK = 50  # steps between looks at the rows that stop it
@@ -61,7 +61,7 @@ class Score:
             training: (m, outputs) targets whose means are :math:`\bar g`.
         """
         there = ~targets.isnan()
-        mean = training.nanmean(0)
+        mean = training.nanmean(0).nan_to_num()  # an output that only held-out rows have
         missed = torch.where(there, targets.nan_to_num() - found, 0.0).square().sum(0)
         whole = torch.where(there, targets.nan_to_num() - mean, 0.0).square().sum(0)
         total = float(whole.sum())
@@ -98,7 +98,10 @@ def teach(
 
     Raises:
         FidelityError: the loss is not finite.
+        OptionError: a network without parameters.
     """
+    if not any(True for _ in network.parameters()):
+        raise OptionError(f"expected a surrogate with parameters to teach, got {type(network).__name__}")
     there = ~targets.isnan()
     known = targets.nan_to_num()
     generator = torch.Generator().manual_seed(seed)
