@@ -90,9 +90,8 @@ def test_derivatives_that_are_not_symmetric_keep_their_places():
     # row j of a Jacobian belongs to gradient j, which has the scale of unit j, its column to unit i
     std = torch.tensor([2.0, 10.0], dtype=torch.float64)
     known = torch.ones(2, 2, dtype=torch.bool)
-    scaling = Scaling(
-        torch.zeros(2), std, torch.tensor([7.0, 9.0]), 3.0, known, torch.full((2, 2), torch.nan)
-    )
+    values = torch.full((2, 2), torch.nan)
+    scaling = Scaling(torch.zeros(2), std, torch.tensor([7.0, 9.0]), 3.0, known, values)
     found = scaling.of_jacobian(torch.tensor([[0.0, 20.0], [40.0, 100.0]], dtype=torch.float64))
     torch.testing.assert_close(found, torch.tensor([[0.0, 3.0], [6.0, 3.0]], dtype=torch.float64), **EXACT)
     third = torch.zeros(2, 2, 2, dtype=torch.float64)
