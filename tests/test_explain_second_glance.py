@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from itertools import combinations
 from pathlib import Path
@@ -16,7 +17,14 @@ from torch import Tensor, nn
 import hoi_captum as hoi
 from hoi_captum import cli, zoo
 from hoi_captum.core.example import ImageLayout, TableLayout, TextLayout
-from hoi_captum.errors import FidelityError, FidelityWarning, InputError, NotFittedError, OptionError
+from hoi_captum.errors import (
+    DataWarning,
+    FidelityError,
+    FidelityWarning,
+    InputError,
+    NotFittedError,
+    OptionError,
+)
 from hoi_captum.explanation import Explanation
 from hoi_captum.methods.second_glance import SecondGlance, SecondGlanceInteractions
 
@@ -92,12 +100,15 @@ def test_texts_that_have_the_words_at_the_same_places():
     # it is words all the same: what is said of them goes by their presence
     between = ("good", "bad", "dull", "fun", "great", "odd", "long", "short", "nice", "poor", "rich", "new")
     texts = [f"a {word} film" for word in between]
+    # both are always there, so that nothing is known of what either does without the other
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FidelityWarning)
-        explanation = hoi.explain(
-            BERT, "a film", "second-glance", background=texts, surrogate="ridge", force=True, target=1
-        )
+        with pytest.warns(DataWarning, match=r"1 of 1 pairs \(a · film\)"):
+            explanation = hoi.explain(
+                BERT, "a film", "second-glance", background=texts, surrogate="ridge", force=True, target=1
+            )
     assert explanation.interactions.provenance.details["units"] == "presence"
+    assert math.isnan(explanation.interactions.pairs[0, 1])
 
 
 def test_a_text_in_a_prompt():
