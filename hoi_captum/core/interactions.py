@@ -194,10 +194,8 @@ class Interactions:
 
     @property
     def scope_names(self) -> tuple[str, ...]:
-        """The distinct scopes in the order of ``base``, else sorted; a table without scopes has ("",)."""
-        order = list(self.base) if isinstance(self.base, Mapping) else []
-        found = np.unique(self.scopes).tolist()
-        return tuple(sorted(found, key=lambda s: order.index(s) if s in order else len(order))) or ("",)
+        """The distinct scopes, sorted; a table without scopes has ("",)."""
+        return tuple(np.unique(self.scopes).tolist()) or ("",)
 
     def label(self, term: Term, joiner: str = " · ") -> str:
         """The names of a term's players, strongest first where they have weights."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from hoi_captum.core.options import check_choice, check_count, check_flag, check_number
 from hoi_captum.core.progress import progress_bar
 from hoi_captum.corex.base import Array, CorEx, NoVariationError
-from hoi_captum.corex.gaussianize import fit_marginals
+from hoi_captum.corex.gaussianize import ROUNDING, fit_marginals
 from hoi_captum.corex.marginals import (
     MAX_VALUES,
     DiscreteMarginals,
@@ -260,7 +260,10 @@ class BioCorEx(CorEx):
 
     def _scaled(self, data: Observations) -> Observations:
         mean, scale = (torch.from_numpy(numbers)[:, None] for numbers in (self.mean_, self.scale_))
-        values = (data.values - mean).div_(scale)
+        values = data.values - mean
+        # a constant's rounding, which differs between machines, is not divided by anything and tells nothing
+        rounding = ROUNDING * torch.finfo(values.dtype).eps * mean.abs()
+        values = torch.where(values.abs() <= rounding, 0.0, values).div_(scale)
         return Observations(data.masked(values, slice(None)), data.observed)
 
     # ---------------------------------------------------------------- learning

@@ -13,7 +13,7 @@ from hoi_captum.errors import InputError
 def side_by_side(tables: Mapping[str, Interactions]) -> Interactions:
     """One table with a scope for each of the given ones: rows of a batch, two methods, an input and its data.
 
-    Every drawing of the result has a panel for each, all on one scale.
+    Every drawing of the result has a panel for each, all on one scale, in alphabetical order.
 
     Args:
         tables: by what their panel is called; of the same players, of one scope each; one without terms has

@@ -33,7 +33,7 @@ def test_a_scope_for_each_table_and_its_terms_as_they_were():
     whole = views.side_by_side(tables)
     assert len(whole) == 12
     assert whole.players == NAMES
-    assert whole.scope_names == ("a film", "a bad film", "Δ")  # in the order that they were given in
+    assert whole.scope_names == ("a bad film", "a film", "Δ")  # in alphabetical order
     for name, table in tables.items():
         found = [(t.members, t.kind, t.score) for t in whole.where(scope=name)]
         assert found == [(t.members, t.kind, t.score) for t in table]
@@ -48,7 +48,7 @@ def test_one_table_and_tables_that_went_through_a_file(tmp_path):
     whole = views.side_by_side({"z": table, "a": drawn(1, 3)})
     again = Interactions.load(whole.save(tmp_path / "both.safetensors"))
     assert again == whole
-    assert again.scope_names == ("z", "a")
+    assert again.scope_names == ("a", "z")
 
 
 def test_weights_stay_where_all_tables_have_them():
@@ -63,7 +63,7 @@ def test_weights_stay_where_all_tables_have_them():
 def test_a_panel_for_each_on_one_scale():
     x = torch.tensor([[1.0, 2.0, 3.0], [-2.0, 1.0, 0.5], [1.0, 0.1, 1.0]], dtype=torch.float64)
     rows = SecondGlance(lambda v: v[:, 0] * v[:, 1] - 4 * v[:, 1] * v[:, 2]).interact(x)
-    names = ("third of all", "first", "second")
+    names = ("1: third", "2: first", "3: second")
     figure = views.matrix_plot(views.side_by_side(dict(zip(names, rows, strict=True))))
     assert tuple(ax.get_title() for ax in figure.axes[:3]) == names
     assert len(images(figure)) == 3
