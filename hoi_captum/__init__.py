@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hoi_captum import corex, errors, measures, views, zoo
+    from hoi_captum import corex, errors, graphs, measures, views, zoo
     from hoi_captum.adapters.baselines import LearnedBaseline
     from hoi_captum.core.example import Example, PerModel
     from hoi_captum.core.games import MaskedGame
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from hoi_captum.core.provenance import Provenance
     from hoi_captum.core.term import Term
     from hoi_captum.explanation import Explanation, explain
+    from hoi_captum.graphs.regularizer import GraphSpectralRegularizer
     from hoi_captum.hookspecs import API_VERSION, hookimpl
     from hoi_captum.inputs import adapt, image_example, tabular_example, text_example
     from hoi_captum.learning import learn_baseline
     from hoi_captum.methods.and_or import GeneralizableAndOr
     from hoi_captum.methods.and_or.result import AndOrInteractions
+    from hoi_captum.methods.graph_spectral import GraphSpectral
     from hoi_captum.methods.local_corex import LayerLocalCorEx
     from hoi_captum.methods.second_glance import SecondGlance, SecondGlanceInteractions
     from hoi_captum.methods.taylor_cam import TaylorCAM, TaylorInteractions
@@ -37,6 +39,8 @@ _HOMES = {
     "Example": "core.example",
     "Explanation": "explanation",
     "GeneralizableAndOr": "methods.and_or",
+    "GraphSpectral": "methods.graph_spectral",
+    "GraphSpectralRegularizer": "graphs.regularizer",
     "Interactions": "core.interactions",
     "LayerLocalCorEx": "methods.local_corex",
     "LearnedBaseline": "adapters.baselines",
@@ -60,7 +64,7 @@ _HOMES = {
     "tabular_example": "inputs",
     "text_example": "inputs",
 }
-_MODULES = ("corex", "errors", "measures", "views", "zoo")
+_MODULES = ("corex", "errors", "graphs", "measures", "views", "zoo")
 
 __all__ = [
     "API_VERSION",
@@ -68,6 +72,8 @@ __all__ = [
     "Example",
     "Explanation",
     "GeneralizableAndOr",
+    "GraphSpectral",
+    "GraphSpectralRegularizer",
     "Interactions",
     "LayerLocalCorEx",
     "LearnedBaseline",
@@ -86,6 +92,7 @@ __all__ = [
     "errors",
     "explain",
     "get_method",
+    "graphs",
     "hookimpl",
     "image_example",
     "learn_baseline",

@@ -11,12 +11,14 @@ from hoi_captum.hookspecs import hookimpl
 @hookimpl
 def hoi_captum_register_methods(register: Callable[[str, type], None]) -> None:
     from hoi_captum.methods.and_or import GeneralizableAndOr
+    from hoi_captum.methods.graph_spectral import GraphSpectral
     from hoi_captum.methods.local_corex import LayerLocalCorEx
     from hoi_captum.methods.second_glance import SecondGlance
     from hoi_captum.methods.taylor_cam import TaylorCAM
     from hoi_captum.methods.taylor_nid import TaylorNID
 
     register("generalizable-and-or", GeneralizableAndOr)
+    register("graph-spectral", GraphSpectral)
     register("layer-local-corex", LayerLocalCorEx)
     register("second-glance", SecondGlance)
     register("taylor-cam", TaylorCAM)

@@ -76,7 +76,7 @@ class Arguments:
             InputError: the model failed and lives on another device, or in another dtype, than the inputs.
         """
         try:
-            return self.forward_func(*inputs, *(self._repeat(value, rows) for value in self.additional))
+            return self.forward_func(*inputs, *self.additional_of(rows))
         except RuntimeError as error:
             mismatch = _placement_mismatch(self.forward_func, inputs)
             if mismatch and _is_about_placement(error):
@@ -119,7 +119,11 @@ class Arguments:
         one = torch.tensor([row])
         inputs = tuple(rows_of(x, one) for x in self.inputs)
         baselines = tuple(rows_of(b, one) for b in self.baselines)
-        return inputs, baselines, tuple(self._repeat(value, one) for value in self.additional)
+        return inputs, baselines, self.additional_of(one)
+
+    def additional_of(self, rows: Tensor) -> tuple[Any, ...]:
+        """The additional arguments for copies of the examples at ``rows``."""
+        return tuple(self._repeat(value, rows) for value in self.additional)
 
     def _repeat(self, value: Any, rows: Tensor) -> Any:
         if not isinstance(value, Tensor) or value.dim() == 0 or value.shape[0] not in (1, self.n_examples):

@@ -15,9 +15,19 @@ from hoi_captum.core.arguments import Arguments
 from hoi_captum.core.batches import Batch, batches
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.layers import check_layer, read_layer
+from hoi_captum.core.options import check_choice
 from hoi_captum.core.pooling import Pooling
 from hoi_captum.core.progress import progress_bar
+from hoi_captum.core.state import module_behind
 from hoi_captum.errors import InputError, ModelOutputError
+
+
+def scoring(forward_func: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that gives a model's logits: ``forward_func.scores`` where it has one (as the adapters'
+    forward functions do, whose own output may be log-odds), else the forward function itself.
+    """
+    scores = getattr(forward_func, "scores", None)
+    return scores if callable(scores) else forward_func
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +37,7 @@ class LayerRows:
     Attributes:
         arguments: the forward function and its inputs.
         neurons: (rows, neurons), pooled, float32 or float64.
-        shapes: of the layer's tensors.
+        tensors: what the layer gave.
         calls: how often the layer ran; its last run is read.
         output: what the forward function gave.
         labels: (rows,), where the data had them.
@@ -35,10 +45,15 @@ class LayerRows:
 
     arguments: Arguments
     neurons: Tensor
-    shapes: tuple[torch.Size, ...]
+    tensors: tuple[Tensor, ...]
     calls: int
     output: Any
     labels: Tensor | None = None
+
+    @property
+    def shapes(self) -> tuple[torch.Size, ...]:
+        """Of the layer's tensors."""
+        return tuple(t.shape for t in self.tensors)
 
     def __len__(self) -> int:
         return len(self.neurons)
@@ -55,6 +70,7 @@ class LayerMethod(LayerAttribution):
         players_are_neurons: the players of the result are not those of the example that is explained.
         unit: of the scores.
         class_options: constructor options that list classes; ``explain`` takes their names there.
+        poolings: kinds of :class:`~hoi_captum.core.pooling.Pooling` that make sense for it.
     """
 
     name: ClassVar[str]
@@ -63,6 +79,7 @@ class LayerMethod(LayerAttribution):
     summary: ClassVar[str]
     unit: ClassVar[str]
     class_options: ClassVar[tuple[str, ...]] = ()
+    poolings: ClassVar[tuple[str, ...]] = ("mean", "last", "none")
     several_models: ClassVar[bool] = False
     players_are_neurons: ClassVar[bool] = True
     result: ClassVar[type[Interactions]] = Interactions
@@ -80,7 +97,7 @@ class LayerMethod(LayerAttribution):
             raise InputError(f"expected forward_func to be a callable, got {type(forward_func).__name__}")
         check_layer(layer)
         super().__init__(forward_func, layer, device_ids)
-        self.pooling = Pooling(pooling, neuron_dim)
+        self.pooling = Pooling(check_choice("pooling", pooling, self.poolings), neuron_dim)
 
     @property
     def multiplies_by_inputs(self) -> bool:
@@ -120,8 +137,7 @@ class LayerMethod(LayerAttribution):
             raise ModelOutputError(
                 f"expected finite activations, got NaN or infinity at the layer {type(self.layer).__name__}"
             )
-        shapes = tuple(t.shape for t in reading.tensors)
-        return LayerRows(arguments, neurons, shapes, reading.calls, reading.output)
+        return LayerRows(arguments, neurons, reading.tensors, reading.calls, reading.output)
 
     def _stream(
         self,
@@ -161,6 +177,12 @@ class LayerMethod(LayerAttribution):
     def _read_batch(self, forward_func: Callable[..., Any], batch: Batch, at_input: bool) -> LayerRows:
         rows = self._read(forward_func, batch.inputs, None, batch.additional, at_input=at_input)
         return replace(rows, labels=batch.labels)
+
+    def _layer_name(self) -> str:
+        """The layer's place in the model, as far as the model is seen; else its class."""
+        model = module_behind(self.forward_func)
+        names = [] if model is None else [name for name, m in model.named_modules() if m is self.layer]
+        return names[0] if names and names[0] else type(self.layer).__name__
 
     def _spread(self, values: Tensor, rows: LayerRows) -> Any:
         """Values of neurons in the layer's shapes: a Tensor, or a tuple where it has several."""

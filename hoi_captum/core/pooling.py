@@ -13,7 +13,7 @@ from torch import Tensor
 from hoi_captum.core.options import check_choice
 from hoi_captum.errors import InputError, OptionError
 
-POOLINGS = ("mean", "last", "none")
+POOLINGS = ("mean", "last", "none", "each")
 
 
 def token_mask(additional: Sequence[Any], rows: int, tokens: int) -> Tensor | None:
@@ -28,17 +28,36 @@ def token_mask(additional: Sequence[Any], rows: int, tokens: int) -> Tensor | No
     return None
 
 
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """What a layer gave, sample by sample.
+
+    Attributes:
+        values: (rows, m, neurons): m samples of each row.
+        kept: (rows, m) bool: False where an attention mask leaves a token out.
+    """
+
+    values: Tensor
+    kept: Tensor
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over the kept samples of each row: (rows, m, k) -> (rows, k)."""
+        weights = self.kept.to(values) / self.kept.sum(1, keepdim=True).clamp(min=1).to(values)
+        return (values * weights.unsqueeze(-1)).sum(1)
+
+
 @dataclass(frozen=True)
 class Pooling:
     """How a layer's cells become neurons.
 
     A layer gives (rows, neurons), (rows, tokens, neurons), or (rows, channels, height, width) and the like.
     ``mean`` averages over tokens (those that an attention mask among the additional arguments leaves) or
-    over positions; ``last`` takes the last token; ``none`` makes every cell a neuron of its own. Of
+    over positions; ``last`` takes the last token; ``none`` makes every cell a neuron of its own; ``each``
+    makes every token or position a sample of its own (:meth:`samples`; their mean in :meth:`reduce`). Of
     several tensors the neurons are put one after another.
 
     Attributes:
-        kind: ``mean``, ``last`` or ``none``.
+        kind: ``mean``, ``last``, ``none`` or ``each``.
         neuron_dim: the dimension of the neurons. Default: None (the last of three, otherwise the first
             behind the rows)
 
@@ -72,6 +91,42 @@ class Pooling:
         floats = [t.to(torch.promote_types(t.dtype, torch.float32)) for t in tensors]
         pieces = [self._reduce(t, additional) for t in floats]
         return torch.cat(pieces, dim=1)
+
+    def samples(self, tensors: tuple[Tensor, ...], additional: Sequence[Any] = ()) -> Samples:
+        """The samples of each input: its tokens or positions with ``each``, else the one of :meth:`reduce`.
+
+        Args:
+            tensors, additional: as of :meth:`reduce`. Gradients flow on.
+
+        Raises:
+            InputError: as :meth:`reduce`; several tensors with ``each``.
+        """
+        if self.kind != "each" or all(t.dim() <= 2 for t in tensors):
+            values = self.reduce(tensors, additional).unsqueeze(1)
+            return Samples(values, torch.ones(values.shape[:2], dtype=torch.bool, device=values.device))
+        if len(tensors) > 1:
+            raise InputError(
+                f"expected a layer of one tensor with pooling='each', got {len(tensors)}; use pooling='mean'"
+            )
+        tensor = tensors[0].to(torch.promote_types(tensors[0].dtype, torch.float32))
+        values = tensor.movedim(self._axis(tensor.shape), -1).flatten(1, -2)
+        kept = token_mask(additional, len(values), values.shape[1]) if tensor.dim() == 3 else None
+        if kept is None:
+            kept = torch.ones(values.shape[:2], dtype=torch.bool, device=values.device)
+        return Samples(values, kept.to(values.device))
+
+    def spread_samples(self, values: Tensor, shapes: Sequence[torch.Size]) -> tuple[Tensor, ...]:
+        """Values of samples on the layer's cells; the way back from :meth:`samples`.
+
+        Args:
+            values: (rows, m, neurons).
+            shapes: of the layer's tensors, (rows, ...) each.
+        """
+        if self.kind != "each" or all(len(shape) <= 2 for shape in shapes):
+            return self.spread(values.squeeze(1), shapes)
+        shape, axis = shapes[0], self._axis(shapes[0])
+        cells = [n for i, n in enumerate(shape) if i not in (0, axis)]
+        return (values.reshape(len(values), *cells, shape[axis]).movedim(-1, axis),)
 
     def spread(self, neurons: Tensor, shapes: Sequence[torch.Size]) -> tuple[Tensor, ...]:
         """Values of neurons given to the layer's cells: every token or position of a neuron gets its value.

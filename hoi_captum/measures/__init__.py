@@ -4,6 +4,7 @@ Measures of sparsity, agreement and stability (Chen, Lou, Huang, Zhang, ICLR 202
 of tables, one for each sample, and compare the scopes of each (``model:0``, ``model:1``, ...). Measures of
 faithfulness take a table and the game that it explains; k-SII of the same game is a table to compare it with.
 Measures of detection take a table and the sets that truly interact, of functions where these are known.
+Measures of neuron maps take activations and a graph of neurons.
 All numbers are numpy float64.
 """
 
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from hoi_captum.measures.fidelity import Faithfulness, faithfulness
     from hoi_captum.measures.insertion import InsertionDeletion, insertion_deletion
     from hoi_captum.measures.matching import MatchingErrors, matching_errors
+    from hoi_captum.measures.neuron_maps import (
+        Tested,
+        class_separation,
+        dead_units,
+        fraction_of_variance_explained,
+        morans_i,
+        same_class_edges,
+    )
     from hoi_captum.measures.polarity import PolarityAgreement, polarity_agreement
     from hoi_captum.measures.rebuilding import rebuild
     from hoi_captum.measures.repeats import Stability, stability
@@ -34,6 +43,14 @@ _HOMES = {
     "fidelity": ("Faithfulness", "faithfulness"),
     "insertion": ("InsertionDeletion", "insertion_deletion"),
     "matching": ("MatchingErrors", "matching_errors"),
+    "neuron_maps": (
+        "Tested",
+        "class_separation",
+        "dead_units",
+        "fraction_of_variance_explained",
+        "morans_i",
+        "same_class_edges",
+    ),
     "polarity": ("PolarityAgreement", "polarity_agreement"),
     "rebuilding": ("rebuild",),
     "salience": ("salient", "shared", "strongest"),
@@ -52,19 +69,25 @@ __all__ = [
     "SharedRatios",
     "Stability",
     "StrengthCurve",
+    "Tested",
     "Transfer",
+    "class_separation",
+    "dead_units",
     "draw_coalitions",
     "faithfulness",
+    "fraction_of_variance_explained",
     "insertion_deletion",
     "interaction_auc",
     "interactions_from_attributions",
     "k_sii",
     "matching_errors",
+    "morans_i",
     "polarity_agreement",
     "pruned",
     "r_precision",
     "rebuild",
     "salient",
+    "same_class_edges",
     "shared",
     "shared_ratios",
     "stability",

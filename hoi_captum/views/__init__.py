@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from hoi_captum.views.factors import factors_plot, mi_bars_plot
     from hoi_captum.views.fidelity import faithfulness_plot
     from hoi_captum.views.maps import map_plot
+    from hoi_captum.views.neuron_maps import (
+        class_maps_plot,
+        map_words_html,
+        neuron_graph_plot,
+        neuron_map_plot,
+        neuron_maps_plot,
+        segmentation_plot,
+    )
     from hoi_captum.views.page import render_page, save_page
     from hoi_captum.views.partners import partner_html, partner_maps_plot, partner_records
     from hoi_captum.views.perturbation import perturbation_plot
@@ -47,15 +55,20 @@ __all__ = [
     "arc_plot",
     "by_order_plot",
     "choice_plot",
+    "class_maps_plot",
     "default_plot",
     "factors_plot",
     "faithfulness_plot",
     "image_figure",
     "interaction_table",
     "map_plot",
+    "map_words_html",
     "matrix_plot",
     "mi_bars_plot",
     "network_plot",
+    "neuron_graph_plot",
+    "neuron_map_plot",
+    "neuron_maps_plot",
     "pair_boxes_plot",
     "partner_html",
     "partner_maps_plot",
@@ -67,6 +80,7 @@ __all__ = [
     "render_page",
     "save_page",
     "scree_plot",
+    "segmentation_plot",
     "shared_plot",
     "shared_ratio_plot",
     "side_by_side",
@@ -84,6 +98,14 @@ _HOMES = {
     "factors": ("factors_plot", "mi_bars_plot"),
     "fidelity": ("faithfulness_plot",),
     "maps": ("map_plot",),
+    "neuron_maps": (
+        "class_maps_plot",
+        "map_words_html",
+        "neuron_graph_plot",
+        "neuron_map_plot",
+        "neuron_maps_plot",
+        "segmentation_plot",
+    ),
     "page": ("render_page", "save_page"),
     "partners": ("partner_html", "partner_maps_plot", "partner_records"),
     "perturbation": ("perturbation_plot",),
@@ -122,6 +144,7 @@ VIEWS: dict[str, Callable[..., Any]] = {
     "factors": _on_call("factors_plot", "The strongest factors, with the information of their members."),
     "matrix": _on_call("matrix_plot", "Player by player, single players on the diagonal."),
     "network": _on_call("network_plot", "Players on a circle, pairs as lines."),
+    "neuron-map": _on_call("neuron_map_plot", "A layer's map with its groups, of neuron maps."),
     "pair-boxes": _on_call("pair_boxes_plot", "The strongest pairs on the image: boxes, and a line between."),
     "partners": _on_call("partner_maps_plot", "What the players that interact most interact with."),
     "regions": _on_call("region_plot", "An image with its regions, lines for pairs, shapes for groups."),

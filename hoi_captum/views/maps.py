@@ -93,7 +93,7 @@ def _draw_categories(ax: Axes, xy: NDArray[np.float64], values: NDArray[Any], si
 
     names = np.array([_NOBODY if v == -1 else str(v) for v in values.tolist()])
     kinds = sorted(set(names.tolist()), key=_in_order)
-    colours = _colours(len(kinds))
+    colours = category_colours(len(kinds))
     for kind, colour in zip(kinds, colours, strict=True):
         chosen = xy[names == kind]
         shade = "#c4c8ce" if kind == _NOBODY else colour
@@ -124,7 +124,7 @@ def _in_order(name: str) -> tuple[bool, bool, int, str]:
     return name == _NOBODY, not number, int(name) if number else 0, name
 
 
-def _colours(count: int) -> list[Any]:
+def category_colours(count: int) -> list[Any]:
     """So many colours: of matplotlib's cycle, or around the wheel in steps that keep neighbours apart."""
     from matplotlib import colormaps
     from matplotlib.colors import hsv_to_rgb

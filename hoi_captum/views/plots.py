@@ -14,6 +14,7 @@ from hoi_captum.views.boxes import pair_boxes_plot
 from hoi_captum.views.factors import factors_plot
 from hoi_captum.views.labels import few_decimals, format_score, joined, largest, shorten
 from hoi_captum.views.network import network_plot
+from hoi_captum.views.neuron_maps import neuron_map_plot
 from hoi_captum.views.pairs import with_pairs
 from hoi_captum.views.palette import FAINT, INK, NEUTRAL, diverging, sequential, sign_colour
 from hoi_captum.views.panels import draw_empty, finish, grid, hatches, legend, panels, title_axes
@@ -53,6 +54,8 @@ def default_plot(interactions: Interactions, layout: Layout | None = None, **opt
             return pair_boxes_plot(interactions, layout, **options)
         case ImageLayout():
             return region_plot(interactions, layout, **options)
+        case None if "map_shape" in interactions.arrays and not dense:
+            return neuron_map_plot(interactions, layout, **options)
         case _ if dense and (interactions.orders == 2).any():
             return matrix_plot(interactions, layout, **options)
         case None if interactions.weights is not None:

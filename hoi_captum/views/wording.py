@@ -90,6 +90,21 @@ _NID = Wording(
 )
 _FACTOR = Wording(quantity="total correlation", heading="factors: {}", signed=False, additive=False)
 
+_ACTIVE = Wording(
+    quantity="activation",
+    signs=("more active than usual", "less active than usual"),
+    heading="groups of units: {}",
+    additive=False,
+)
+# a product of two activations, in variances
+_TOGETHER = Wording(
+    quantity="co-activation",
+    signs=("both more active, or both less", "one more active, one less"),
+    heading="co-activations: {}",
+    unit="",
+    additive=False,
+)
+
 WORDINGS = {
     "and": _EFFECT,
     "or": _EFFECT,
@@ -104,6 +119,8 @@ WORDINGS = {
     "cam-basic": _CAM,
     "nid": _NID,
     "corex": _FACTOR,
+    "group": _ACTIVE,
+    "edge": _TOGETHER,
 }
 
 

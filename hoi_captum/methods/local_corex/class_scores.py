@@ -19,14 +19,6 @@ _MOST = 1000  # classes that are all included when asked for: ImageNet's, not a 
 _SUM = 1e-3  # by which sums of rounded probabilities miss 1
 
 
-def scoring(forward_func: Callable[..., Any]) -> Callable[..., Any]:
-    """The function that gives a model's logits: ``forward_func.scores`` where it has one (as the adapters'
-    forward functions do, whose own output may be log-odds), else the forward function itself.
-    """
-    scores = getattr(forward_func, "scores", None)
-    return scores if callable(scores) else forward_func
-
-
 def log_probabilities(output: Any, columns: tuple[int, ...] | None = None) -> Tensor:
     """Log-softmax of (rows, classes) scores, float64 on the CPU; log-probabilities stay what they are.
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hoi_captum.core.interactions import Interactions
+from hoi_captum.core.layer_method import scoring
 from hoi_captum.core.options import check_choice, check_number
 from hoi_captum.core.state import preserved_state
 from hoi_captum.corex.factors import corex_table, factor_terms
 from hoi_captum.methods.local_corex.ablation import RegionCounts, run_masked
-from hoi_captum.methods.local_corex.class_scores import scoring
 from hoi_captum.methods.local_corex.perturbation import STARTS, check_strengths, direction_of, run_shifted
 from hoi_captum.methods.local_corex.regions import LayerRegions
 from hoi_captum.methods.local_corex.results import Ablation, Perturbation

@@ -14,14 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hoi_captum.core.layer_method import LayerMethod, LayerRows
+from hoi_captum.core.layer_method import LayerMethod, LayerRows, scoring
 from hoi_captum.core.options import check_choice, check_count, check_flag, check_number
 from hoi_captum.core.provenance import Provenance, describe_model
-from hoi_captum.core.state import module_behind, preserved_state, warn_of_training_mode
+from hoi_captum.core.state import preserved_state, warn_of_training_mode
 from hoi_captum.corex import LinearCorEx, LocalCorEx
 from hoi_captum.corex.base import as_array
 from hoi_captum.errors import DataWarning, InputError, ModelOutputError, NotFittedError, OptionError
-from hoi_captum.methods.local_corex.class_scores import Classes, scoring
+from hoi_captum.methods.local_corex.class_scores import Classes
 from hoi_captum.methods.local_corex.saving import read_fitted, write_fitted
 
 PARTITIONS = ("layer", "inputs")
@@ -317,12 +317,6 @@ class LayerRegions(LayerMethod):
             f"cluster:{cluster} of {self.layer_name_} ({rows:,} of {self.fit_rows_:,} rows), total "
             f"correlation {tc:.3g} nats"
         )
-
-    def _layer_name(self) -> str:
-        """The layer's place in the model, as far as the model is seen; else its class."""
-        model = module_behind(self.forward_func)
-        names = [] if model is None else [name for name, m in model.named_modules() if m is self.layer]
-        return names[0] if names and names[0] else type(self.layer).__name__
 
     def _options(self) -> dict[str, Any]:
         named = ("n_factors", "n_clusters", "partition", "factor", "threshold", "min_rows")

@@ -1,0 +1,120 @@
+"""Where nodes go: in the plane by the spectrum, and on a given graph so that neighbours agree."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh
+from scipy.optimize import linear_sum_assignment
+
+from hoi_captum.core.progress import progress_bar
+
+_LEAST = 1e-6  # of the mean weight: joins what would fall apart, and changes nothing else
+
+
+def spectral_places(affinity: NDArray[np.float64], dimensions: int = 2) -> NDArray[np.float64]:
+    """Laplacian eigenmaps: the eigenvectors of the lowest frequencies but the constant one, (n, dimensions).
+
+    Those of the random-walk Laplacian, each of variance 1; pieces that nothing joins are joined very weakly.
+    """
+    n = len(affinity)
+    if n <= dimensions + 1:
+        return np.stack([np.arange(n), np.zeros(n)], 1).astype(np.float64)[:, :dimensions]
+    a = affinity + _LEAST * max(float(affinity.mean()), 1e-12)
+    np.fill_diagonal(a, 0.0)
+    d = a.sum(1)
+    _, vectors = eigh(np.diag(d) - a, np.diag(d), subset_by_index=[1, dimensions])
+    # a sign is the solver's whim
+    lead = np.abs(vectors).argmax(0)
+    vectors = vectors * np.sign(vectors[lead, np.arange(dimensions)])
+    spread = vectors.std(0)
+    scaled: NDArray[np.float64] = (vectors - vectors.mean(0)) / np.where(spread > 0, spread, 1.0)
+    return scaled
+
+
+def assign_to_graph(
+    affinity: NDArray[np.float64],
+    adjacency: NDArray[np.float64],
+    places: NDArray[np.float64],
+    *,
+    n_swaps: int = 0,
+    seed: int = 0,
+    show_progress: bool = False,
+) -> NDArray[np.int64]:
+    r"""Which neuron goes to which node, so that neurons of much affinity are neighbours: (n,) neurons.
+
+    A spectral embedding of the affinities is laid on the nodes' places with the least squared distances
+    (a linear assignment); annealed swaps then raise :math:`\sum_{ij} A_{ij} S_{\pi_i \pi_j}` (a quadratic
+    assignment, of which they find a good solution and not the best).
+
+    Args:
+        affinity: S (n, n), symmetric; negative ones count as none for the embedding.
+        adjacency: A (n, n) of the nodes.
+        places: (n, 2) of the nodes.
+        n_swaps: pairs that are tried. Default: 0 (the assignment alone)
+        seed: of the swaps.
+        show_progress: a bar on stderr.
+    """
+    found = spectral_places(np.maximum(affinity, 0.0))
+    best, best_cost = np.arange(len(affinity)), np.inf
+    # ranks fill the picture, as its cells do; eight ways of laying one plane on the other
+    ranks = found.argsort(0).argsort(0) / max(len(found) - 1, 1)
+    wanted = places.argsort(0, kind="stable").argsort(0, kind="stable") / max(len(places) - 1, 1)
+    spread = np.ptp(places, axis=0)
+    wanted = np.where(spread > 0, (places - places.min(0)) / np.where(spread > 0, spread, 1.0), wanted * 0)
+    for swap in (False, True):
+        for flips in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+            turned = (ranks - 0.5) * np.array(flips) + 0.5
+            turned = turned[:, ::-1] if swap else turned
+            cost = ((wanted[:, None] - turned[None]) ** 2).sum(-1)
+            rows, columns = linear_sum_assignment(cost)
+            total = cost[rows, columns].sum()
+            if total < best_cost - 1e-12:
+                best, best_cost = columns, total
+    order = best.astype(np.int64)
+    return anneal(order, affinity, adjacency, n_swaps, seed, show_progress) if n_swaps else order
+
+
+def anneal(
+    order: NDArray[np.int64],
+    affinity: NDArray[np.float64],
+    adjacency: NDArray[np.float64],
+    n_swaps: int,
+    seed: int = 0,
+    show_progress: bool = False,
+) -> NDArray[np.int64]:
+    """Swaps of two nodes' neurons, taken if they raise the sum, and early on sometimes if not.
+
+    Returns:
+        the best order that was met, never worse than the first.
+    """
+    n = len(order)
+    if n < 2:
+        return order
+    rng = np.random.default_rng(seed)
+    order = order.copy()
+    s = affinity[np.ix_(order, order)]  # affinities in the order of the nodes
+    np.fill_diagonal(s, 0.0)
+    a = adjacency
+    first, second = rng.integers(n, size=n_swaps), rng.integers(1, n, size=n_swaps)
+    second = (first + second) % n
+    chance = np.log(rng.random(n_swaps))
+    start = float(np.abs(s[a > 0]).mean()) if (a > 0).any() else 0.0
+    heat = np.maximum(start * np.geomspace(0.5, 1e-3, n_swaps), 1e-300)
+    gained = best_gain = 0.0
+    best = order.copy()
+    with progress_bar("layout", n_swaps, "swap", show_progress) as bar:
+        for step in range(n_swaps):
+            i, j = int(first[step]), int(second[step])
+            # both rows change; what i and j are to each other stays
+            change = (a[i] - a[j]) @ (s[j] - s[i]) + 2 * (a[i, j] - 0.0) * (s[i, j])
+            if change > 0 or change / heat[step] > chance[step]:
+                s[[i, j]] = s[[j, i]]
+                s[:, [i, j]] = s[:, [j, i]]
+                order[[i, j]] = order[[j, i]]
+                gained += change
+                if gained > best_gain:
+                    best_gain, best = gained, order.copy()
+            if step % 1000 == 999:
+                bar.update(1000)
+    return best

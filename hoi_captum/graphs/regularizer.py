@@ -1,0 +1,247 @@
+"""GraphSpectralRegularizer: train a layer so that its neurons are laid out on a graph."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from hoi_captum.core.layers import check_layer, tensors_in
+from hoi_captum.core.options import check_choice, check_number
+from hoi_captum.core.pooling import Pooling
+from hoi_captum.errors import FidelityWarning, InputError
+from hoi_captum.graphs.neuron_graph import LAPLACIANS, NeuronGraph
+from hoi_captum.graphs.penalty import FORMS, SmoothnessPenalty
+from hoi_captum.graphs.predefined import LEARNED, check_graph, graph_for
+from hoi_captum.graphs.schedule import GraphLearner, GraphSchedule
+
+SCALES = ("none", "first")
+_WATCHED = 100  # steps after which the layer's health is looked at
+_SHRUNK = 0.01  # of its first size: less is nothing
+_DEAD_SHARE = 0.25  # more units than these died since the start
+_CALIBRATION = 20  # steps whose scale is that of the layer
+
+
+@dataclass(frozen=True)
+class Health:
+    """What the layer does in training.
+
+    Attributes:
+        step: of the regulariser.
+        mean_size: mean absolute activation over the last hundred steps.
+        dead: share of units that gave 0 in all of these steps.
+    """
+
+    step: int
+    mean_size: float
+    dead: float
+
+
+class GraphSpectralRegularizer:
+    r"""A penalty on a layer's activations z in training, so that neighbours on a graph are alike.
+
+    .. math:: \text{loss} = \text{task} + \alpha \cdot \text{mean}_b \; z_b^T L z_b
+
+    It is a context: the layer is hooked while it lasts, and :meth:`penalty` is added to each step's loss.
+    Passes in evaluation mode are not counted.
+
+    Source: Tong et al., "Interpretable neuron structuring with graph spectral regularization",
+    arXiv 1810.00424, section 3.
+
+    Args:
+        layer (torch.nn.Module): gives (rows, n), (rows, tokens, n), whose tokens are rows of their own, or
+            (rows, n, height, width), whose positions are; n neurons are the nodes.
+        graph: ``grid``, ``torus``, ``ring``, ``line``, ``tree``, ``star``, ``hierarchical``, ``learned``,
+            (h, w) of a grid, an adjacency (n, n), or a :class:`~hoi_captum.graphs.NeuronGraph`.
+            Default: grid
+        alpha (float): weight of the penalty. Activations of about 1 want 0.01 to 0.1 with ``raw``, and about
+            1 with ``rayleigh``. Default: 0.03
+        form (str): ``raw``, ``rayleigh`` or ``heat``, see :class:`~hoi_captum.graphs.SmoothnessPenalty`.
+            Default: raw
+        laplacian (str): ``unnormalized``, ``symmetric`` or ``random-walk``. Default: unnormalized; of a
+            learned graph symmetric
+        scale (str): ``first`` divides z by its root mean square over the first 20 steps, so that ``alpha``
+            means the same in any layer; ``none`` takes it as it is, as in the paper. (A scale that went on
+            to follow z would pull it to 0.) Default: none
+        time (float): of ``heat``. Default: 1
+        schedule (GraphSchedule, optional): of a learned graph. Default: None (the paper's)
+        neuron_dim (int, optional): dimension of the neurons. Default: None (the last of three, otherwise the
+            first behind the rows)
+
+    Attributes:
+        graph_: the graph in force; None before the first step and while a learned one warms up.
+        health_: a :class:`Health` for each hundred steps.
+
+    Raises:
+        OptionError, InputError: arguments that cannot be used.
+
+    Examples::
+
+        >>> net = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 2))
+        >>> optimiser = torch.optim.Adam(net.parameters())
+        >>> x, y = torch.randn(8, 6), torch.randint(2, (8,))
+        >>> with GraphSpectralRegularizer(net[1], "grid") as regularizer:
+        ...     loss = nn.functional.cross_entropy(net(x), y) + regularizer.penalty()
+        ...     loss.backward()
+        ...     optimiser.step()
+        >>> regularizer.graph_
+        NeuronGraph(grid, 4 x 4: 16 nodes, 24 edges)
+    """
+
+    def __init__(
+        self,
+        layer: nn.Module,
+        graph: Any = "grid",
+        alpha: float = 0.03,
+        *,
+        form: str = "raw",
+        laplacian: str | None = None,
+        scale: str = "none",
+        time: float = 1.0,
+        schedule: GraphSchedule | None = None,
+        neuron_dim: int | None = None,
+    ) -> None:
+        check_layer(layer)
+        self.layer, self.graph = layer, check_graph(graph)
+        self.alpha = check_number("alpha", alpha, low=0.0)
+        self.form = check_choice("form", form, FORMS)
+        learned = self.graph == LEARNED if isinstance(self.graph, str) else False
+        default = "symmetric" if learned else "unnormalized"
+        self.laplacian = check_choice("laplacian", default if laplacian is None else laplacian, LAPLACIANS)
+        self.scale = check_choice("scale", scale, SCALES)
+        self.time = check_number("time", time, low=0.0)
+        self.pooling = Pooling("each", neuron_dim)
+        self.graph_: NeuronGraph | None = None
+        self.health_: list[Health] = []
+        self._learner = GraphLearner(schedule or GraphSchedule()) if learned else None
+        self._penalty: SmoothnessPenalty | None = None
+        self._handle: RemovableHandle | None = None
+        self._rows: list[Tensor] = []
+        self._ran, self._step = False, 0
+        self._squares: list[float] = []  # mean squares of the first steps
+        self._sizes: list[float] = []
+        self._first_size: float | None = None
+        self._awake: Tensor | None = None
+        self._warned = False
+
+    @property
+    def phase(self) -> str:
+        """Of a learned graph: ``warm-up``, ``learning``, ``fallen apart``, ``done``; else ``on``."""
+        return "on" if self._learner is None else self._learner.phase
+
+    @property
+    def done(self) -> bool:
+        """Whether a learned graph has fallen apart and its last steps are over: time to stop training."""
+        return self.phase == "done"
+
+    # ---------------------------------------------------------------- hooks
+    def __enter__(self) -> Self:
+        return self.attach()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.detach()
+
+    def attach(self) -> Self:
+        """Hook the layer, until :meth:`detach`; for trainers whose loop is not one's own."""
+        if self._handle is None:
+            self._handle = self.layer.register_forward_hook(self._keep)
+        return self
+
+    def detach(self) -> None:
+        """Take the hook off the layer, and let go of activations."""
+        if self._handle is not None:
+            self._handle.remove()
+        self._handle, self._rows, self._ran = None, [], False
+
+    def _keep(self, module: nn.Module, args: Any, output: Any) -> None:
+        self._ran = True
+        if not module.training:
+            return
+        tensors = tensors_in(output)
+        if not tensors:
+            raise InputError(f"the output of the layer {type(module).__name__} holds no tensor")
+        cells = self.pooling.samples(tensors[:1])
+        self._rows.append(cells.values.flatten(0, 1))
+
+    # ---------------------------------------------------------------- the penalty
+    def penalty(self) -> Tensor:
+        """alpha times the roughness of what the layer gave since the last call, a number to add to the loss;
+        0 while a learned graph warms up, and after passes in evaluation mode.
+
+        Raises:
+            InputError: outside the context, or the layer did not run; a graph of another size than the layer.
+        """
+        if self._handle is None:
+            raise InputError(
+                "the layer is not hooked: use the regulariser as a context (with regularizer: ...), or "
+                "call attach()"
+            )
+        if not self._ran:
+            raise InputError(
+                f"the layer {type(self.layer).__name__} did not run since the last penalty(); call it once "
+                "for each forward pass, and give a module that the model calls"
+            )
+        rows, self._rows, self._ran = self._rows, [], False
+        if not rows:
+            return torch.zeros(())
+        z = torch.cat(rows)
+        self._step += 1
+        self._watch(z.detach())
+        penalty = self._penalty_for(z)
+        if penalty is None:
+            return z.new_zeros(())
+        mean_square = sum(self._squares) / len(self._squares)
+        if self.scale == "first" and mean_square > 0:
+            z = z / mean_square**0.5
+        return self.alpha * penalty(z)
+
+    def _penalty_for(self, z: Tensor) -> SmoothnessPenalty | None:
+        graph = self.graph_
+        if self._learner is not None:
+            graph = self._learner.advance(z)
+        elif graph is None:
+            graph = graph_for(self.graph, z.shape[1])
+        if graph is None:
+            return None
+        if self._penalty is None or self._penalty.graph is not graph:
+            self._penalty = SmoothnessPenalty(graph, laplacian=self.laplacian, form=self.form, time=self.time)
+        self.graph_ = graph
+        return self._penalty
+
+    def _watch(self, z: Tensor) -> None:
+        """The layer's scale, and whether it is still alive."""
+        if len(self._squares) < _CALIBRATION:
+            self._squares.append(float(z.double().square().mean()))
+        awake = (z != 0).any(0)
+        self._awake = awake if self._awake is None else self._awake | awake
+        self._sizes.append(float(z.double().abs().mean()))
+        if len(self._sizes) < _WATCHED:
+            return
+        dead = 1 - float(self._awake.double().mean())
+        now = Health(self._step, sum(self._sizes) / len(self._sizes), dead)
+        if self._first_size is None:
+            self._first_size = self._sizes[0]
+        first = self._first_size
+        self.health_.append(now)
+        self._sizes, self._awake = [], None
+        shrunk = now.mean_size < _SHRUNK * first
+        died = now.dead - self.health_[0].dead > _DEAD_SHARE or (now.dead > 1 - _DEAD_SHARE)
+        if (shrunk or died) and not self._warned and self.alpha:
+            self._warned = True
+            warnings.warn(
+                f"alpha={self.alpha:g} is killing the layer: after {now.step} steps its mean absolute "
+                f"activation is {now.mean_size:.3g} (at first {first:.3g}), and {now.dead:.0%} of its units "
+                "are always 0; use a smaller alpha, or form='rayleigh', which does not shrink it",
+                FidelityWarning,
+                stacklevel=3,
+            )

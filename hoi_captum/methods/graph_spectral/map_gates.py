@@ -1,0 +1,85 @@
+r"""Gates on the units of a map, spliced into the model: :math:`h' = h + V(\alpha u) - V(u)`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hoi_captum.core.arguments import Arguments
+from hoi_captum.core.coalitions import Players
+from hoi_captum.core.gates import Gates, copies_of
+from hoi_captum.core.layers import read_layer, tapped
+from hoi_captum.core.pooling import Pooling
+from hoi_captum.methods.graph_spectral.units import Units
+
+
+class MapGates(Gates):
+    """A model's explained number by gates on units: at 1 it is the model itself, at 0 a unit is silent (of a
+    layout: at its mean).
+
+    Args:
+        arguments: the forward function and its inputs.
+        layer: any module.
+        units: how they are read and written.
+        pooling: of the layer.
+        players: unit -> player, (k,) ids; several units of one player move together.
+        at_input: what enters the layer is meant.
+        device_ids: of a ``DataParallel`` model.
+    """
+
+    def __init__(
+        self,
+        arguments: Arguments,
+        layer: nn.Module,
+        units: Units,
+        pooling: Pooling,
+        players: Tensor,
+        *,
+        at_input: bool = False,
+        device_ids: list[int] | None = None,
+    ) -> None:
+        rows = torch.arange(arguments.n_examples)
+        reading = read_layer(
+            lambda *x: arguments.output(x, rows),
+            layer,
+            copies_of(arguments.inputs, rows),
+            at_input=at_input,
+            device_ids=device_ids,
+        )
+        samples = pooling.samples(reading.tensors, arguments.additional)
+        maps = samples.mean(units.encode(samples.values))
+        super().__init__(
+            arguments,
+            Players.from_feature_mask((maps,), players.unsqueeze(0)),
+            (maps,),
+            (torch.zeros((), dtype=maps.dtype),),
+        )
+        self._layer, self._units, self._pooling = layer, units, pooling
+        self._at_input, self._call = at_input, reading.calls
+        self.forward_passes = arguments.n_examples
+
+    def _run(
+        self, rows: Tensor, scale: Tensor | None, shift: Tensor | None, channels: Tensor | None
+    ) -> Tensor:
+        def splice(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            samples = self._pooling.samples(tensors, self.arguments.additional_of(rows))
+            u = self._units.encode(samples.values)
+            moved = u
+            if scale is not None:
+                moved = moved * self.players.on_cells(scale, 0, rows, background=1).to(u).unsqueeze(1)
+            if shift is not None:
+                moved = moved + self.players.on_cells(shift, 0, rows).to(u).unsqueeze(1)
+            change = self._units.decode(moved) - self._units.decode(u)
+            return added(tensors, change, self._pooling)
+
+        inputs = copies_of(self.arguments.inputs, rows)
+        with tapped(self._layer, splice, at_input=self._at_input, call=self._call):
+            return self.arguments.run(inputs, rows)
+
+
+def added(tensors: tuple[Tensor, ...], change: Tensor, pooling: Pooling) -> tuple[Tensor, ...]:
+    """Layer tensors with a change of their samples, (rows, m, n), added to their cells."""
+    cells: Any = pooling.spread_samples(change, [t.shape for t in tensors])
+    return tuple((t + c.to(t)).to(t.dtype) for t, c in zip(tensors, cells, strict=True))

@@ -1,0 +1,95 @@
+"""What GraphSpectral learned, as a file; the model is not in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import nn
+
+from hoi_captum.core.files import read_safetensors, write_safetensors
+from hoi_captum.errors import DataWarning, FileError
+from hoi_captum.graphs.neuron_graph import NeuronGraph
+from hoi_captum.methods.graph_spectral.results import MapQuality
+from hoi_captum.methods.graph_spectral.units import LayoutUnits, ProbeUnits, Units
+
+if TYPE_CHECKING:
+    from hoi_captum.methods.graph_spectral.learning import LayerMap
+
+FORMAT = "hoi_captum.graph_spectral/1"
+_UNITS: dict[str, type[Units]] = {"probe": ProbeUnits, "layout": LayoutUnits}
+_ARRAYS = ("groups_", "membership_", "unit_mean_", "unit_std_")
+
+Fitted = TypeVar("Fitted", bound="LayerMap")
+
+
+def write_fitted(method: LayerMap, path: str | os.PathLike[str]) -> Path:
+    """Write a fitted method.
+
+    Raises:
+        FileError: the file cannot be written.
+    """
+    options, learned = method._parts()
+    graph = method.graph_
+    arrays = {f"units.{f.name}": getattr(method.units_, f.name).numpy() for f in fields(method.units_)}
+    arrays |= {name: getattr(method, name) for name in _ARRAYS} | {"graph.adjacency": graph.adjacency}
+    if graph.positions is not None:
+        arrays["graph.positions"] = graph.positions
+    given = method.graph if isinstance(method.graph, str | tuple) else None
+    content = {
+        "options": options,
+        "learned": learned,
+        "quality": asdict(method.quality_),
+        "graph": {"given": given, "name": graph.name, "shape": graph.shape},
+    }
+    return write_safetensors(path, arrays, {"format": FORMAT, "content": json.dumps(content)})
+
+
+def read_fitted(
+    cls: type[Fitted],
+    path: str | os.PathLike[str],
+    forward_func: Callable[..., Any],
+    layer: nn.Module,
+    device_ids: list[int] | None,
+) -> Fitted:
+    """Read a file of :func:`write_fitted`.
+
+    Raises:
+        FileError: the file cannot be read, is none of ours, or is damaged.
+    """
+    arrays, metadata = read_safetensors(path, FORMAT)
+    try:
+        content = json.loads(metadata["content"])
+        said, shape = content["graph"], content["graph"]["shape"]
+        graph = NeuronGraph(
+            arrays["graph.adjacency"],
+            said["name"],
+            None if shape is None else (shape[0], shape[1]),
+            arrays.get("graph.positions"),
+        )
+        given: Any = said["given"]
+        given = graph if given is None else tuple(given) if isinstance(given, list) else given
+        method = cls(forward_func, layer, device_ids, graph=given, **content["options"])
+        kind = _UNITS[method.method]
+        units = {f.name: torch.as_tensor(arrays[f"units.{f.name}"]) for f in fields(kind)}
+        method.units_, method.graph_ = kind(**units), graph
+        method.quality_ = MapQuality(**content["quality"])
+        for name in _ARRAYS:
+            setattr(method, name, arrays[name])
+        for name, value in content["learned"].items():
+            setattr(method, name, value)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise FileError(f"{path} is damaged: {error!r}") from error
+    if method.layer_name_ != (here := method._layer_name()):
+        warnings.warn(
+            f"{path} is of the layer {method.layer_name_!r} and is given {here!r}: is it the same?",
+            DataWarning,
+            stacklevel=3,
+        )
+    return method
