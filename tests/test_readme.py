@@ -25,7 +25,8 @@ def test_there_is_a_script_for_each_family():
 
 
 IDS = ["bert", "llama", "resnet", "pairs", "relations", "nid"]
-IDS += ["hessians", "one-image", "neurons", "ablation", "corex", "measures"]
+IDS += ["hessians", "one-image", "neurons", "ablation", "corex"]
+IDS += ["maps", "regularizer", "measures"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=IDS)

@@ -12,7 +12,7 @@ from hoi_captum.errors import DataWarning, InputError
 from hoi_captum.graphs.neuron_graph import NeuronGraph
 
 AFFINITIES = ("adaptive", "knn", "gaussian", "correlation")
-_CUT = 0.1  # Gaussian affinities below it are none, as in the authors' code
+_CUT = 0.2  # Gaussian affinities below it are none: strangers have exp(-2) = .135
 _LEAST_ROWS = 8
 
 
@@ -31,7 +31,7 @@ def learned_graph(
         activations: (rows, n).
         affinity: ``adaptive``, :math:`\exp(-d_{ij}^2 / k_j^2)` with the distance :math:`k_j` to the neighbour
             number ``n_neighbors`` (itself the first), made symmetric; ``knn``, 1 for the nearest ones of
-            either; ``gaussian``, :math:`\exp(-d_{ij}^2)`, less than 0.1 is none; ``correlation``,
+            either; ``gaussian``, :math:`\exp(-d_{ij}^2)`, less than 0.2 is none; ``correlation``,
             :math:`\max(r_{ij}, 0)`. Default: adaptive
         n_neighbors: of ``adaptive`` and ``knn``. Default: None (3 and 5, as the authors)
 
@@ -73,8 +73,9 @@ def graph_of_rows(
         a = np.exp(-d2)
         a[a < _CUT] = 0.0
     else:
-        k = min(n_neighbors or {"adaptive": 3, "knn": 5}[affinity], n - 1)
-        a = _adaptive(d2, k) if affinity == "adaptive" else _nearest(d2, k)
+        k = n_neighbors or {"adaptive": 3, "knn": 5}[affinity]
+        # the neuron itself is the first of adaptive's neighbours, and none of knn's
+        a = _adaptive(d2, min(k, n)) if affinity == "adaptive" else _nearest(d2, min(k, n - 1))
     np.fill_diagonal(a, 0.0)
     return NeuronGraph((a + a.T) / 2, "learned"), constant
 

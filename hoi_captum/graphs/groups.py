@@ -33,12 +33,13 @@ def spectral_groups(graph: NeuronGraph, n_groups: int | None = None, *, seed: in
     labels = np.full(graph.n_nodes, -1, dtype=np.int64)
     if n_groups is not None and check_count("n_groups", n_groups) > max(n, 1):
         raise OptionError(f"expected n_groups of at most {n} nodes that have edges, got {n_groups}")
-    if n < 3 or n_groups == 1:
+    if n < 2 or n_groups == 1 or (n == 2 and n_groups is None):
         labels[joined] = 0
         return labels
     inner = NeuronGraph(graph.adjacency[np.ix_(joined, joined)])
     values, vectors = eigh(inner.laplacian("symmetric"))
-    k = _jump(values) if n_groups is None else n_groups
+    pieces = int(inner.components.max()) + 1
+    k = max(_jump(values), pieces) if n_groups is None else n_groups
     if k == 1:
         labels[joined] = 0
         return labels

@@ -19,7 +19,7 @@ def spectral_places(affinity: NDArray[np.float64], dimensions: int = 2) -> NDArr
     """
     n = len(affinity)
     if n <= dimensions + 1:
-        return np.stack([np.arange(n), np.zeros(n)], 1).astype(np.float64)[:, :dimensions]
+        return np.pad(np.arange(n, dtype=np.float64)[:, None], ((0, 0), (0, dimensions - 1)))
     a = affinity + _LEAST * max(float(affinity.mean()), 1e-12)
     np.fill_diagonal(a, 0.0)
     d = a.sum(1)
@@ -59,9 +59,8 @@ def assign_to_graph(
     best, best_cost = np.arange(len(affinity)), np.inf
     # ranks fill the picture, as its cells do; eight ways of laying one plane on the other
     ranks = found.argsort(0).argsort(0) / max(len(found) - 1, 1)
-    wanted = places.argsort(0, kind="stable").argsort(0, kind="stable") / max(len(places) - 1, 1)
     spread = np.ptp(places, axis=0)
-    wanted = np.where(spread > 0, (places - places.min(0)) / np.where(spread > 0, spread, 1.0), wanted * 0)
+    wanted = (places - places.min(0)) / np.where(spread > 0, spread, 1.0)
     for swap in (False, True):
         for flips in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
             turned = (ranks - 0.5) * np.array(flips) + 0.5

@@ -24,6 +24,8 @@ class SmoothnessPenalty:
     - ``rayleigh``: :math:`\tilde z^T L \tilde z / (\tilde z^T \tilde z + 10^{-12})`, which no scale changes.
       :math:`\tilde z` is z without what L does not see (the mean of each component), since a large mean would
       make any quotient small.
+      The random-walk Laplacian is no symmetric matrix: on graphs of unequal degrees its form can be negative
+      (a star's is, for a large middle), so that ``symmetric`` is the safe one to train with.
     - ``heat``: :math:`\lVert z - e^{-tL} z \rVert_1`: what diffusion for a time t would change.
 
     Source: Tong et al., "Interpretable neuron structuring with graph spectral regularization", section 3;

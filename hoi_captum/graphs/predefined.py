@@ -27,6 +27,8 @@ def grid(n_nodes: int, shape: tuple[int, int] | None = None) -> NeuronGraph:
         InputError: a shape that n nodes do not fill.
     """
     n, (h, w) = check_count("n_nodes", n_nodes), _shape(n_nodes, shape)
+    if not (h - 1) * w < n <= h * w:
+        raise InputError(f"expected a shape (h, w) that {n} nodes fill, got {h} x {w}")
     a = np.zeros((h * w, h * w))
     cells = np.arange(h * w).reshape(h, w)
     for before, behind in ((cells[:, :-1], cells[:, 1:]), (cells[:-1], cells[1:])):

@@ -47,7 +47,8 @@ class GraphSpectralRegularizer:
 
     .. math:: \text{loss} = \text{task} + \alpha \cdot \text{mean}_b \; z_b^T L z_b
 
-    It is a context: the layer is hooked while it lasts, and :meth:`penalty` is added to each step's loss.
+    It is a context: the layer is hooked while it lasts, and :meth:`penalty` is added to each step's loss
+    (call ``model.gradient_checkpointing_disable()`` first: recomputed passes would be counted again).
     Passes in evaluation mode are not counted.
 
     Source: Tong et al., "Interpretable neuron structuring with graph spectral regularization",
@@ -171,7 +172,8 @@ class GraphSpectralRegularizer:
         if not tensors:
             raise InputError(f"the output of the layer {type(module).__name__} holds no tensor")
         cells = self.pooling.samples(tensors[:1])
-        self._rows.append(cells.values.flatten(0, 1))
+        # a copy: what follows may work in place
+        self._rows.append(cells.values.flatten(0, 1).clone())
 
     # ---------------------------------------------------------------- the penalty
     def penalty(self) -> Tensor:
@@ -236,7 +238,7 @@ class GraphSpectralRegularizer:
         self._sizes, self._awake = [], None
         shrunk = now.mean_size < _SHRUNK * first
         died = now.dead - self.health_[0].dead > _DEAD_SHARE or (now.dead > 1 - _DEAD_SHARE)
-        if (shrunk or died) and not self._warned and self.alpha:
+        if (shrunk or died) and not self._warned and self.alpha and self.graph_ is not None:
             self._warned = True
             warnings.warn(
                 f"alpha={self.alpha:g} is killing the layer: after {now.step} steps its mean absolute "

@@ -49,6 +49,8 @@ class GraphSchedule:
         check_count("cooling", self.cooling, low=0)
         check_number("tolerance", self.tolerance, low=0.0)
         check_choice("affinity", self.affinity, AFFINITIES)
+        if self.n_neighbors is not None:
+            check_count("n_neighbors", self.n_neighbors, low=2)
 
 
 @dataclass
@@ -75,7 +77,7 @@ class GraphLearner:
         """The graph for this step; None where there is no penalty.
 
         Args:
-            activations: (m, n) of the step's batch; the last 512 rows are remembered.
+            activations: (m, n) of the step's batch; some 512 of the last rows are remembered.
         """
         plan = self.schedule
         self._remember(activations)
@@ -84,7 +86,8 @@ class GraphLearner:
             self.phase = "done"
         if self.phase == "warm-up" and self.step > plan.warm_up:
             self.phase = "learning"
-        if self.phase == "learning" and (self.step - plan.warm_up - 1) % plan.rebuild_every == 0:
+        due = self.graph is None or (self.step - plan.warm_up - 1) % plan.rebuild_every == 0
+        if self.phase == "learning" and due:
             self._rebuild()
         return self.graph if self.phase in ("learning", "fallen apart") else None
 
@@ -94,9 +97,11 @@ class GraphLearner:
             return
         plan = self.schedule
         # units that a batch does not wake are common in training, and no news
-        graph, _ = graph_of_rows(rows, plan.affinity, plan.n_neighbors)
-        values = graph.eigenvalues("symmetric")
-        count = int(np.count_nonzero(values < plan.tolerance))
+        graph, constant = graph_of_rows(rows, plan.affinity, plan.n_neighbors)
+        # a unit that no row wakes is no piece of the graph
+        awake = np.flatnonzero(~constant)
+        inner = NeuronGraph(graph.adjacency[np.ix_(awake, awake)]) if len(awake) else graph
+        count = int(np.count_nonzero(inner.eigenvalues("symmetric") < plan.tolerance))
         self.zeros.append((self.step, count))
         if count > 1:
             self.phase, self._apart_at = "fallen apart", self.step

@@ -237,7 +237,7 @@ def map_words_html(
     labels = np.asarray(groups)
     if values.ndim != 3 or len(values) != len(words) or values[0].size < len(labels):
         raise InputError(
-            f"expected maps ({len(words)}, h, w) of {len(labels)} units, one for each word, got {values.shape}"
+            f"expected maps ({len(words)}, h, w) of {len(labels)} units, one a word, got {values.shape}"
         )
     flat = values.reshape(len(values), -1)[:, : len(labels)]
     known = sorted(set(labels[labels >= 0].tolist()))
@@ -279,7 +279,7 @@ def neuron_map_plot(
     if not {"units", "map_shape", "groups"} <= set(arrays):
         figure, (ax,) = grid(1, 1, 5.0, 2.4)
         ax.set_axis_off()
-        draw_empty(ax, "these interactions are of no map")
+        draw_empty(ax)
         return finish(figure, title)
     h, w = arrays["map_shape"].tolist()
     cells = np.full(h * w, np.nan)
