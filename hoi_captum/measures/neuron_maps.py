@@ -137,11 +137,10 @@ def class_separation(
     if not z.shape[1]:
         return Tested(float("nan"), float("nan"), float("nan"))
     z = z / z.std(0)
-    counts = np.bincount(place)
+    counts, members = np.bincount(place), np.eye(len(classes))[place]
 
     def value(order: NDArray[np.int64] | slice) -> float:
-        sums = np.zeros((len(classes), z.shape[1]))
-        np.add.at(sums, place[order], z)
+        sums = members[order].T @ z
         return float((sums**2 / counts[:, None]).sum() / z.size)
 
     return _tested(value, len(x), n_permutations, seed)

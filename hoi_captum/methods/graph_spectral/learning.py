@@ -161,12 +161,13 @@ class LayerMap(LayerMethod):
         seen = units.encode(learning).double().numpy()
         quality = _judged(units, graph, judging, seen, constant, len(learning))
         self._check(quality)
+        groups, membership = self._groups(graph, seen)
         # nothing before this line changed what an earlier fit had learned
         self.units_, self.graph_, self.quality_ = units, graph, quality
         self._at_input, self.layer_name_ = attribute_to_layer_input, self._layer_name()
         self.n_neurons_ = samples.values.shape[-1]
         self.unit_mean_, self.unit_std_ = seen.mean(0), np.maximum(seen.std(0), 1e-12)
-        self.groups_, self.membership_ = self._groups(graph, seen)
+        self.groups_, self.membership_ = groups, membership
         self.fit_rows_, self.fit_seconds_ = reservoir.n_rows, time.perf_counter() - started
         return self
 

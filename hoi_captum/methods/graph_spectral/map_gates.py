@@ -72,6 +72,7 @@ class MapGates(Gates):
             if shift is not None:
                 moved = moved + self.players.on_cells(shift, 0, rows).to(u).unsqueeze(1)
             change = self._units.decode(moved) - self._units.decode(u)
+            change = change * samples.kept.unsqueeze(-1)  # padding stays what it is
             return added(tensors, change, self._pooling)
 
         inputs = copies_of(self.arguments.inputs, rows)

@@ -188,7 +188,10 @@ class MapReader(LayerMap):
 
     def _chosen(self, units: int | Sequence[int]) -> list[int]:
         self._check_fitted()
-        chosen = [int(u) for u in np.atleast_1d(np.asarray(units)).tolist()]
+        given = np.atleast_1d(np.asarray(units))
+        if given.dtype == bool and given.shape == (self.units_.count,):
+            given = np.flatnonzero(given)  # a mask of the map
+        chosen = [int(u) for u in given.tolist()] if given.dtype.kind in "iu" else []
         if not chosen or not all(0 <= u < self.units_.count for u in chosen):
             raise InputError(f"expected units in 0..{self.units_.count - 1}, got {units!r}")
         return chosen

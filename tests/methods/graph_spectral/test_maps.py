@@ -131,7 +131,6 @@ def test_units_that_are_none_are_refused(fitted: GraphSpectral, data: Tensor) ->
         fitted.pull_back(torch.ones(1, 6, dtype=torch.long), 0)
 
 
-@pytest.mark.xfail(strict=True, reason="a mask of units is silently read as the units 0 and 1")
 def test_a_mask_of_units_is_refused_or_heeded(fitted: GraphSpectral, data: Tensor) -> None:
     mask = np.arange(12) >= 9
     try:
@@ -206,9 +205,6 @@ def test_an_output_without_classes_is_refused(net: nn.Sequential, data: Tensor) 
         method.accuracy_kept(data)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the generator in _rows_of restores the state only when it is collected"
-)
 def test_a_refusal_leaves_no_state_to_be_restored_later(net: nn.Sequential, data: Tensor) -> None:
     method = GraphSpectral(lambda x: net(x)[:, 0], net[1], n_nodes=4, **QUICK).fit(data)
     kept: list[BaseException] = []
