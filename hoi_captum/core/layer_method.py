@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import torch
 from captum.attr import LayerAttribution
@@ -19,7 +22,7 @@ from hoi_captum.core.options import check_choice
 from hoi_captum.core.pooling import Pooling
 from hoi_captum.core.progress import progress_bar
 from hoi_captum.core.state import module_behind
-from hoi_captum.errors import InputError, ModelOutputError
+from hoi_captum.errors import DataWarning, InputError, ModelOutputError, NotFittedError
 
 
 def scoring(forward_func: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,7 +66,8 @@ class LayerMethod(LayerAttribution):
     """Base of methods whose players are a layer's neurons, and which learn from data before they explain.
 
     Reading the layer (of HuggingFace modules too), pooling its cells to neurons and giving values back to
-    them is dealt with here; a subclass has ``fit``, ``attribute`` and ``interact``.
+    them is dealt with here; a subclass has ``fit``, ``attribute`` and ``interact``, and ``_write`` and
+    ``_read_file`` behind :meth:`save` and :meth:`load`.
 
     Class attributes (checked at registration): as of :class:`~hoi_captum.core.method.GameMethod`, and
 
@@ -83,6 +87,7 @@ class LayerMethod(LayerAttribution):
     several_models: ClassVar[bool] = False
     players_are_neurons: ClassVar[bool] = True
     result: ClassVar[type[Interactions]] = Interactions
+    layer_name_: str  # set by fit
 
     def __init__(
         self,
@@ -177,6 +182,52 @@ class LayerMethod(LayerAttribution):
     def _read_batch(self, forward_func: Callable[..., Any], batch: Batch, at_input: bool) -> LayerRows:
         rows = self._read(forward_func, batch.inputs, None, batch.additional, at_input=at_input)
         return replace(rows, labels=batch.labels)
+
+    # ---------------------------------------------------------------- files
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write what ``fit`` learned to a ``.safetensors`` file; the model itself is not in it.
+
+        Raises:
+            NotFittedError: before ``fit``.
+            FileError: the file cannot be written.
+        """
+        self._check_fitted()
+        return self._write(path)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        forward_func: Callable[..., Any],
+        layer: nn.Module,
+        device_ids: list[int] | None = None,
+    ) -> Self:
+        """A fitted method from a file of :meth:`save`, for the same model and layer.
+
+        Raises:
+            FileError: the file cannot be read, or is none of ours.
+        """
+        method = cls._read_file(path, forward_func, layer, device_ids)
+        if method.layer_name_ != (here := method._layer_name()):
+            warnings.warn(
+                f"{path} is of the layer {method.layer_name_!r} and is given {here!r}: is it the same?",
+                DataWarning,
+                stacklevel=2,
+            )
+        return method
+
+    def _write(self, path: str | os.PathLike[str]) -> Path:
+        raise NotImplementedError(f"{type(self).__name__} is not saved")
+
+    @classmethod
+    def _read_file(cls, path: str | os.PathLike[str], *args: Any) -> Self:
+        raise NotImplementedError(f"{cls.__name__} is not saved")
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "layer_name_"):
+            raise NotFittedError(
+                f"this {type(self).__name__} is not fitted yet; call fit(data) before using it"
+            )
 
     def _layer_name(self) -> str:
         """The layer's place in the model, as far as the model is seen; else its class."""

@@ -106,7 +106,7 @@ def anneal(
         for step in range(n_swaps):
             i, j = int(first[step]), int(second[step])
             # both rows change; what i and j are to each other stays
-            change = (a[i] - a[j]) @ (s[j] - s[i]) + 2 * (a[i, j] - 0.0) * (s[i, j])
+            change = (a[i] - a[j]) @ (s[j] - s[i]) + 2 * a[i, j] * s[i, j]
             if change > 0 or change / heat[step] > chance[step]:
                 s[[i, j]] = s[[j, i]]
                 s[:, [i, j]] = s[:, [j, i]]

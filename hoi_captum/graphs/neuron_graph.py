@@ -140,9 +140,9 @@ class NeuronGraph:
 
     def eigenvalues(self, kind: str = "unnormalized") -> NDArray[np.float64]:
         """Of the Laplacian, (n,), smallest first; as many are 0 as there are components."""
+        check_choice("laplacian", kind, LAPLACIANS)
         # those of the random walk are those of the symmetric one, to which it is similar
         symmetric = self.laplacian("unnormalized" if kind == "unnormalized" else "symmetric")
-        check_choice("laplacian", kind, LAPLACIANS)
         return np.asarray(np.linalg.eigvalsh(symmetric), dtype=np.float64)
 
     @cached_property

@@ -108,8 +108,7 @@ def hierarchical(n_nodes: int, branching: int = 4) -> NeuronGraph:
         a[same & (a == 0)] = b / size
         size *= b
     np.fill_diagonal(a, 0.0)
-    shape = _shape(n, None)
-    return NeuronGraph(a, "hierarchical", None, _nested_places(n, b) if n > 1 else _cell_places(n, shape[1]))
+    return NeuronGraph(a, "hierarchical", None, _nested_places(n, b))
 
 
 GRAPHS: dict[str, Callable[[int], NeuronGraph]] = {
@@ -142,6 +141,11 @@ def check_graph(graph: Any) -> Any:
     if isinstance(graph, tuple) and len(graph) == 2 and all(isinstance(side, int) for side in graph):
         return tuple(check_count("a side of graph", side) for side in graph)
     return NeuronGraph.from_adjacency(graph)
+
+
+def is_learned(graph: Any) -> bool:
+    """Whether an option means the graph that is learned."""
+    return isinstance(graph, str) and graph == LEARNED
 
 
 def graph_for(graph: Any, n_nodes: int, what: str = "neurons") -> NeuronGraph:

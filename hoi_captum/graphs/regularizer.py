@@ -17,7 +17,7 @@ from hoi_captum.core.pooling import Pooling
 from hoi_captum.errors import FidelityWarning, InputError
 from hoi_captum.graphs.neuron_graph import LAPLACIANS, NeuronGraph
 from hoi_captum.graphs.penalty import FORMS, SmoothnessPenalty
-from hoi_captum.graphs.predefined import LEARNED, check_graph, graph_for
+from hoi_captum.graphs.predefined import check_graph, graph_for, is_learned
 from hoi_captum.graphs.schedule import GraphLearner, GraphSchedule
 
 SCALES = ("none", "first")
@@ -111,7 +111,7 @@ class GraphSpectralRegularizer:
         self.layer, self.graph = layer, check_graph(graph)
         self.alpha = check_number("alpha", alpha, low=0.0)
         self.form = check_choice("form", form, FORMS)
-        learned = self.graph == LEARNED if isinstance(self.graph, str) else False
+        learned = is_learned(self.graph)
         default = "symmetric" if learned else "unnormalized"
         self.laplacian = check_choice("laplacian", default if laplacian is None else laplacian, LAPLACIANS)
         self.scale = check_choice("scale", scale, SCALES)

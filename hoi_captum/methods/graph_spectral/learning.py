@@ -22,7 +22,6 @@ from hoi_captum.errors import (
     FidelityError,
     FidelityWarning,
     InputError,
-    NotFittedError,
     OptionError,
 )
 from hoi_captum.graphs.affinities import correlations, graph_of_rows
@@ -30,7 +29,7 @@ from hoi_captum.graphs.groups import spectral_groups
 from hoi_captum.graphs.layouts import assign_to_graph
 from hoi_captum.graphs.neuron_graph import NeuronGraph
 from hoi_captum.graphs.penalty import SmoothnessPenalty
-from hoi_captum.graphs.predefined import LEARNED, check_graph, graph_for, n_nodes_of
+from hoi_captum.graphs.predefined import check_graph, graph_for, is_learned, n_nodes_of
 from hoi_captum.graphs.schedule import GraphLearner, GraphSchedule
 from hoi_captum.measures.neuron_maps import dead_units, fraction_of_variance_explained
 from hoi_captum.methods.graph_spectral.probe import Training, train_probe
@@ -47,7 +46,7 @@ _LEAST_ROWS = 20
 _WELCOME = 0.8  # FVE below it is warned of
 _USABLE = 0.5  # and below this refused
 _DEAD = 0.25  # units
-_LARGE = 4  # numbers of a float32 standard deviation that are rounding, in 1e-6 of the mean
+_ROUNDING = 4e-6  # of a float32 neuron's largest value: a standard deviation below it is none
 
 
 class LayerMap(LayerMethod):
@@ -82,7 +81,7 @@ class LayerMap(LayerMethod):
         self.graph = check_graph(graph)
         self.method = check_choice("method", method, METHODS)
         self.n_nodes = None if n_nodes is None else check_count("n_nodes", n_nodes, low=2)
-        given = None if self._is_learned else n_nodes_of(self.graph)
+        given = None if is_learned(self.graph) else n_nodes_of(self.graph)
         if None not in (given, self.n_nodes) and given != self.n_nodes:
             raise OptionError(
                 f"expected a graph of n_nodes={self.n_nodes} nodes, got one of {given}; leave n_nodes out"
@@ -101,10 +100,6 @@ class LayerMap(LayerMethod):
         self.random_state = check_count("random_state", random_state, low=0)
         learning_rate = check_number("learning_rate", learning_rate, low=1e-8)
         self.training = Training(self.alpha, max_steps, learning_rate, self.random_state)
-
-    @property
-    def _is_learned(self) -> bool:
-        return isinstance(self.graph, str) and self.graph == LEARNED
 
     # ---------------------------------------------------------------- learning
     def fit(
@@ -181,7 +176,7 @@ class LayerMap(LayerMethod):
                     f"expected n_nodes={n}, the layer's neurons, with a layout; got {self.n_nodes}"
                 )
             return self._laid_out(samples, mean, scale, show_progress)
-        if self._is_learned:
+        if is_learned(self.graph):
             learner = GraphLearner(self.schedule)
             k = self.n_nodes or N_NODES
             probe = train_probe(samples, mean, scale, k, learner, self.training, show_progress=show_progress)
@@ -204,7 +199,7 @@ class LayerMap(LayerMethod):
         self, samples: Tensor, mean: Tensor, scale: Tensor, show_progress: bool
     ) -> tuple[Units, NeuronGraph]:
         n, rows = samples.shape[1], samples.double().numpy()
-        if self._is_learned:
+        if is_learned(self.graph):
             graph, _ = graph_of_rows(rows, self.affinity, None)
             if not graph.is_connected:
                 warnings.warn(
@@ -266,37 +261,12 @@ class LayerMap(LayerMethod):
                 stacklevel=3,
             )
 
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "units_"):
-            raise NotFittedError(
-                f"this {type(self).__name__} is not fitted yet; call fit(data) before using it"
-            )
-
-    # ---------------------------------------------------------------- files
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write what :meth:`fit` learned to a ``.safetensors`` file; the model itself is not in it.
-
-        Raises:
-            NotFittedError: before :meth:`fit`.
-            FileError: the file cannot be written.
-        """
-        self._check_fitted()
+    def _write(self, path: str | os.PathLike[str]) -> Path:
         return write_fitted(self, path)
 
     @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        forward_func: Callable[..., Any],
-        layer: nn.Module,
-        device_ids: list[int] | None = None,
-    ) -> Self:
-        """A fitted method from a file of :meth:`save`, for the same model and layer.
-
-        Raises:
-            FileError: the file cannot be read, or is none of ours.
-        """
-        return read_fitted(cls, path, forward_func, layer, device_ids)
+    def _read_file(cls, path: str | os.PathLike[str], *args: Any) -> Self:
+        return read_fitted(cls, path, *args)
 
     def _parts(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Options, and what was learned, but for units and graph."""
@@ -329,7 +299,7 @@ def _standards(samples: Tensor) -> tuple[Tensor, Tensor, int]:
     """
     exact = samples.double()
     mean, spread = exact.mean(0), exact.std(0, correction=0)
-    still = spread <= _LARGE * 1e-6 * exact.abs().amax(0)
+    still = spread <= _ROUNDING * exact.abs().amax(0)
     count = int(still.sum())
     if count == samples.shape[1]:
         raise InputError(f"expected a layer whose neurons vary over the data, got {count} constant ones")

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hoi_captum.core.arguments import Arguments
 from hoi_captum.core.coalitions import Players
 from hoi_captum.core.gates import Gates, copies_of
-from hoi_captum.core.layers import read_layer, tapped
+from hoi_captum.core.layer_method import LayerRows
+from hoi_captum.core.layers import tapped
 from hoi_captum.core.pooling import Pooling
 from hoi_captum.methods.graph_spectral.units import Units
 
@@ -20,45 +20,35 @@ class MapGates(Gates):
     layout: at its mean).
 
     Args:
-        arguments: the forward function and its inputs.
+        given: what the layer gave for the inputs.
         layer: any module.
         units: how they are read and written.
         pooling: of the layer.
         players: unit -> player, (k,) ids; several units of one player move together.
         at_input: what enters the layer is meant.
-        device_ids: of a ``DataParallel`` model.
     """
 
     def __init__(
         self,
-        arguments: Arguments,
+        given: LayerRows,
         layer: nn.Module,
         units: Units,
         pooling: Pooling,
         players: Tensor,
         *,
         at_input: bool = False,
-        device_ids: list[int] | None = None,
     ) -> None:
-        rows = torch.arange(arguments.n_examples)
-        reading = read_layer(
-            lambda *x: arguments.output(x, rows),
-            layer,
-            copies_of(arguments.inputs, rows),
-            at_input=at_input,
-            device_ids=device_ids,
-        )
-        samples = pooling.samples(reading.tensors, arguments.additional)
+        samples = pooling.samples(given.tensors, given.arguments.additional)
         maps = samples.mean(units.encode(samples.values))
         super().__init__(
-            arguments,
+            given.arguments,
             Players.from_feature_mask((maps,), players.unsqueeze(0)),
             (maps,),
             (torch.zeros((), dtype=maps.dtype),),
         )
         self._layer, self._units, self._pooling = layer, units, pooling
-        self._at_input, self._call = at_input, reading.calls
-        self.forward_passes = arguments.n_examples
+        self._at_input, self._call = at_input, given.calls
+        self.forward_passes = len(given)
 
     def _run(
         self, rows: Tensor, scale: Tensor | None, shift: Tensor | None, channels: Tensor | None

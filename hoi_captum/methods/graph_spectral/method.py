@@ -257,7 +257,6 @@ class GraphSpectral(MapReader):
             NotFittedError: before :meth:`fit`.
             InputError: data without labels, or of one class.
         """
-        self._check_fitted()
         maps, found = [], []
         for rows in self._rows_of(
             self.forward_func, data, labels, additional_forward_args, internal_batch_size, show_progress

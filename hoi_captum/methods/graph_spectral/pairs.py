@@ -79,13 +79,12 @@ def gates_of_map(
         players = torch.as_tensor(np.array(method.groups_))
         names = tuple(f"group {g}" for g in range(int(players.max()) + 1))
     gates = MapGates(
-        rows.arguments,
+        rows,
         method.layer,
         method.units_,
         method.pooling,
         players,
         at_input=method._at_input,
-        device_ids=method.device_ids,
     )
     return names, gates
 
@@ -116,7 +115,6 @@ def pairs_of(
         mode = "occlusion" if piecewise_linear_steps(gates) else "exact"
         cost = 1 + k + k * (k - 1) / 2 if mode == "occlusion" else 3 + _REVERSE * k
         announce(mode, k, cost, method.max_players, show=show_progress)
-        before = gates.forward_passes, gates.backward_passes
         main = gradient(gates)
         sets = torch.tensor(list(combinations(range(k), 2)))
         curvature = torch.full_like(main, torch.nan)
@@ -140,5 +138,5 @@ def pairs_of(
             DataWarning,
             stacklevel=4,
         )
-    spent = gates.forward_passes - before[0] + len(rows), gates.backward_passes - before[1]
-    return MapPairs(names, pairs, main, curvature, mode, spent[0] // len(rows), spent[1] // len(rows))
+    forward, backward = (spent // len(rows) for spent in (gates.forward_passes, gates.backward_passes))
+    return MapPairs(names, pairs, main, curvature, mode, forward, backward)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hoi_captum.core.arguments import as_additional
 from hoi_captum.core.example import as_tensors
+from hoi_captum.core.gating import unit_names
 from hoi_captum.core.layer_method import LayerRows, scoring
 from hoi_captum.core.layers import tapped
 from hoi_captum.core.state import preserved_state, warn_of_training_mode
@@ -30,8 +31,7 @@ class MapReader(LayerMap):
         """Row and column of each unit on a map, else its number."""
         if self.graph_.shape is None:
             return tuple(f"unit {i}" for i in range(self.units_.count))
-        w = self.graph_.shape[1]
-        return tuple(f"r{i // w + 1}c{i % w + 1}" for i in range(self.units_.count))
+        return tuple(unit_names(self.units_.count, self.graph_.shape))
 
     def accuracy_kept(
         self,
@@ -52,7 +52,6 @@ class MapReader(LayerMap):
             NotFittedError: before :meth:`fit`.
             ModelOutputError: an output that is no (rows, classes).
         """
-        self._check_fitted()
         right, kept, same, count = 0, 0, 0, 0
         forward = scoring(self.forward_func)
         for rows in self._rows_of(

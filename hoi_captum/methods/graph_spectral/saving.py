@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from torch import nn
 
 from hoi_captum.core.files import read_safetensors, write_safetensors
-from hoi_captum.errors import DataWarning, FileError
+from hoi_captum.errors import FileError
 from hoi_captum.graphs.neuron_graph import NeuronGraph
 from hoi_captum.methods.graph_spectral.results import MapQuality
 from hoi_captum.methods.graph_spectral.units import LayoutUnits, ProbeUnits, Units
@@ -86,10 +85,4 @@ def read_fitted(
             setattr(method, name, value)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise FileError(f"{path} is damaged: {error!r}") from error
-    if method.layer_name_ != (here := method._layer_name()):
-        warnings.warn(
-            f"{path} is of the layer {method.layer_name_!r} and is given {here!r}: is it the same?",
-            DataWarning,
-            stacklevel=3,
-        )
     return method

@@ -20,7 +20,7 @@ from hoi_captum.core.provenance import Provenance, describe_model
 from hoi_captum.core.state import preserved_state, warn_of_training_mode
 from hoi_captum.corex import LinearCorEx, LocalCorEx
 from hoi_captum.corex.base import as_array
-from hoi_captum.errors import DataWarning, InputError, ModelOutputError, NotFittedError, OptionError
+from hoi_captum.errors import DataWarning, InputError, ModelOutputError, OptionError
 from hoi_captum.methods.local_corex.class_scores import Classes
 from hoi_captum.methods.local_corex.saving import read_fitted, write_fitted
 
@@ -179,32 +179,6 @@ class LayerRegions(LayerMethod):
             raise InputError(f"expected n_neurons of at most {len(mi)}, got {n_neurons}")
         return tuple(np.argsort(-mi, kind="stable")[:n_neurons].tolist())
 
-    # ---------------------------------------------------------------- files
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write what :meth:`fit` learned to a ``.safetensors`` file; the model itself is not in it.
-
-        Raises:
-            NotFittedError: before :meth:`fit`.
-            FileError: the file cannot be written.
-        """
-        self._check_fitted()
-        return write_fitted(self, path)
-
-    @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        forward_func: Callable[..., Any],
-        layer: nn.Module,
-        device_ids: list[int] | None = None,
-    ) -> Self:
-        """A fitted method from a file of :meth:`save`, for the same model and layer.
-
-        Raises:
-            FileError: the file cannot be read, or is none of ours.
-        """
-        return read_fitted(cls, path, forward_func, layer, device_ids)
-
     @property
     def player_names(self) -> tuple[str, ...]:
         """Names of the neurons, and of the log-probabilities where they were included."""
@@ -230,11 +204,12 @@ class LayerRegions(LayerMethod):
             verbose=show_progress,
         )
 
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "local_"):
-            raise NotFittedError(
-                f"this {type(self).__name__} is not fitted yet; call fit(data) before using it"
-            )
+    def _write(self, path: str | os.PathLike[str]) -> Path:
+        return write_fitted(self, path)
+
+    @classmethod
+    def _read_file(cls, path: str | os.PathLike[str], *args: Any) -> Self:
+        return read_fitted(cls, path, *args)
 
     def _explained(
         self, inputs: Any, target: Any, additional: Any, *, plain: bool = False

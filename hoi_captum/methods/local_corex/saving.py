@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +13,7 @@ from torch import nn
 from hoi_captum.core.files import read_safetensors, write_safetensors
 from hoi_captum.corex import LocalCorEx
 from hoi_captum.corex.saving import pack_local, unpack_local
-from hoi_captum.errors import DataWarning, FileError
+from hoi_captum.errors import FileError
 
 if TYPE_CHECKING:
     from hoi_captum.methods.local_corex.regions import LayerRegions
@@ -98,12 +97,6 @@ def read_fitted(
         method.local_ = local
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise FileError(f"{path} is damaged: {error!r}") from error
-    if method.layer_name_ != (here := method._layer_name()):
-        warnings.warn(
-            f"{path} is of the layer {method.layer_name_!r} and is given {here!r}: is it the same?",
-            DataWarning,
-            stacklevel=3,
-        )
     return method
 
 
