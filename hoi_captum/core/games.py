@@ -153,16 +153,17 @@ class MaskedGame:
         )
         return owners[owners >= 0]
 
-    def values(self, coalitions: Tensor) -> Tensor:
+    def values(self, coalitions: Tensor, *, row: int | None = None) -> Tensor:
         """v of the given coalitions.
 
         When memory runs out the rows of a pass are halved, with a warning, and the work goes on.
 
         Args:
             coalitions (Tensor): (m, n) bool.
+            row (int, optional): the example whose values are wanted. Default: None (all of them)
 
         Returns:
-            *Tensor*, (B, m) float64 on the CPU.
+            *Tensor*, (B, m) float64 on the CPU; (1, m) of one example.
 
         Raises:
             ModelOutputError: the output has a wrong shape or is not finite; the coalition is named.
@@ -174,15 +175,17 @@ class MaskedGame:
                 f"of shape {tuple(coalitions.shape)}"
             )
         coalitions = coalitions.to(self.inputs[0].device)
-        examples, m = self.n_examples, len(coalitions)
-        with torch.no_grad(), progress_bar(self._label, examples * m, "row", self._show_progress) as bar:
+        examples = list(range(self.n_examples)) if row is None else [row]
+        total = len(examples) * len(coalitions)
+        with torch.no_grad(), progress_bar(self._label, total, "row", self._show_progress) as bar:
             evaluators = self._coalition_evaluators()
             if evaluators:
-                pairs = enumerate(evaluators)
-                return torch.stack([self._by_evaluator(coalitions, i, e, bar.update) for i, e in pairs])
+                own = [self._by_evaluator(coalitions, i, evaluators[i], bar.update) for i in examples]
+                return torch.stack(own)
             # coalitions vary slowest, as Captum repeats its inputs
-            flat = self._in_passes(partial(self._by_rows, coalitions), examples * m, bar.update)
-            return flat.view(-1, examples).T.contiguous()
+            among = torch.tensor(examples, device=coalitions.device)
+            flat = self._in_passes(partial(self._by_rows, coalitions, among), total, bar.update)
+            return flat.view(-1, len(examples)).T.contiguous()
 
     def _coalition_evaluators(self) -> list[CoalitionEvaluator]:
         """One for each example if the forward function has them for all; none otherwise."""
@@ -245,10 +248,10 @@ class MaskedGame:
         finally:
             evaluator.release()
 
-    def _by_rows(self, coalitions: Tensor, start: int, stop: int) -> Tensor:
+    def _by_rows(self, coalitions: Tensor, examples: Tensor, start: int, stop: int) -> Tensor:
         position = torch.arange(start, stop, device=coalitions.device)
-        rows = position % self.n_examples
-        present = coalitions[position // self.n_examples]
+        rows = examples[position % len(examples)]
+        present = coalitions[position // len(examples)]
         pairs = zip(self._arguments.inputs, self._arguments.baselines, strict=True)
         masked = tuple(
             torch.where(self.players.presence(present, k, rows), rows_of(x, rows), rows_of(b, rows))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -127,14 +128,29 @@ WORDINGS = {
 def wording_of(interactions: Interactions) -> Wording:
     """The words for all terms of a table: those of its kinds if they agree, else the neutral ones.
 
+    A plugin's method tells its own (``provenance.details["wording"]``, fields of :class:`Wording`).
     A method may take one kind in several ways (``provenance.details["mode"]``): "kind:mode" goes before the
     kind, and "kind:mode:order" before both, of tables whose terms are all of that order.
     """
+    told = interactions.provenance.details.get("wording")
+    if isinstance(told, Mapping):
+        return _told(told)
     mode = interactions.provenance.details.get("mode")
     orders = set(interactions.orders.tolist())
     order = orders.pop() if len(orders) == 1 else None
     found = {_words(str(kind), mode, order) for kind in np.unique(interactions.kinds)}
     return found.pop() if len(found) == 1 else NEUTRAL_WORDS
+
+
+def _told(words: Mapping[str, Any]) -> Wording:
+    """The words that a method tells; what no field holds, or another type of value, is passed over."""
+    defaults = {f.name: getattr(NEUTRAL_WORDS, f.name) for f in fields(Wording)}
+    signs = words.get("signs")
+    known = {k: v for k, v in words.items() if k in defaults and type(v) is type(defaults[k])}
+    # a pair comes back from a file as a list
+    if isinstance(signs, list | tuple) and len(signs) == 2 and all(isinstance(s, str) for s in signs):
+        known["signs"] = (signs[0], signs[1])
+    return Wording(**known)
 
 
 def _words(kind: str, mode: Any, order: int | None) -> Wording:

@@ -1,0 +1,269 @@
+"""The base class of methods that answer row by row: Captum's arguments in, terms and shares out."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from captum.attr import Attribution
+from captum.log import log_usage
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hoi_captum.core.arguments import Arguments
+from hoi_captum.core.coalitions import Players
+from hoi_captum.core.gating import plain
+from hoi_captum.core.interactions import Interactions
+from hoi_captum.core.provenance import Provenance, describe_model
+from hoi_captum.core.state import frozen, warn_of_training_mode
+from hoi_captum.core.targets import target_of
+from hoi_captum.core.term import Term
+from hoi_captum.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a method says of one row.
+
+    Attributes:
+        terms: the interactions found, of players 0..n-1.
+        shares: (n,) what ``attribute`` gives each player.
+        effect: what the shares of a complete method add up to, v(all present) - v(all masked), in the unit of
+            the output; the convergence delta is measured against it. NaN where it is not known.
+        base: v(all masked); 0 where it is not known.
+        forward_passes, backward_passes: model rows spent.
+        details: what the method measured of itself, JSON values only.
+        arrays: what else it gives, by name; saved with the table.
+    """
+
+    terms: Sequence[Term]
+    shares: Tensor
+    effect: float = float("nan")
+    base: float = 0.0
+    forward_passes: int = 0
+    backward_passes: int = 0
+    details: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    @staticmethod
+    def shared_evenly(terms: Sequence[Term], n_players: int) -> Tensor:
+        """Each term's score shared evenly among its players, (n,): the Shapley values of their sum."""
+        shares = np.zeros(n_players)
+        for term in terms:
+            shares[list(term.members)] += term.score / term.order
+        return torch.from_numpy(shares)
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call, checked.
+
+    Attributes:
+        given: inputs, baselines, target, additional arguments, feature mask.
+        arguments: the forward function and its inputs.
+        players: of the inputs.
+        internal_batch_size: most model rows in one pass; None: the method's choice.
+        show_progress: as given.
+    """
+
+    given: tuple[Any, ...]
+    arguments: Arguments
+    players: Players
+    internal_batch_size: int | None
+    show_progress: bool
+
+
+class RowMethod(Attribution):
+    """Base of methods that explain each row of the inputs by interactions of its players.
+
+    Captum's arguments, the state of the model, provenance and the shapes of what is given back are dealt with
+    here. A method is written by one of its two subclasses:
+    :class:`~hoi_captum.core.coalition_method.CoalitionMethod`, which asks for the model's values of
+    coalitions, and :class:`~hoi_captum.core.derivative_method.DerivativeMethod`, which differentiates it.
+
+    Class attributes (checked at registration): as of :class:`~hoi_captum.core.method.GameMethod`, and
+
+        default_output: of the model, where ``explain`` is not told another. Default: ``log_odds``
+        complete: whether the shares of a row add up to v(all present) - v(all masked).
+        seed: of the random numbers drawn; None where none are. An instance with the option sets its own.
+        wording: what its scores are in words, for the drawings: fields of ``views.wording.Wording``.
+    """
+
+    name: ClassVar[str]
+    kinds: ClassVar[tuple[str, ...]]
+    orders: ClassVar[tuple[int, int | None]]
+    summary: ClassVar[str]
+    several_models: ClassVar[bool] = False
+    default_output: ClassVar[str] = "log_odds"
+    complete: ClassVar[bool] = True
+    wording: ClassVar[Mapping[str, Any]] = {}
+    result: ClassVar[type[Interactions]] = Interactions
+    seed: int | None = None
+
+    def __init__(self, forward_func: Callable[..., Any]) -> None:
+        if not callable(forward_func):
+            raise InputError(f"expected forward_func to be a callable, got {type(forward_func).__name__}")
+        super().__init__(forward_func)
+
+    def has_convergence_delta(self) -> bool:
+        return self.complete
+
+    def options(self) -> dict[str, Any]:
+        """The options of the constructor, for the provenance: public attributes of the instance."""
+        return {k: v for k, v in vars(self).items() if k != "forward_func" and not k.startswith("_")}
+
+    @log_usage()
+    def attribute(
+        self,
+        inputs: Any,
+        baselines: Any = None,
+        target: Any = None,
+        additional_forward_args: Any = None,
+        feature_mask: Any = None,
+        *,
+        internal_batch_size: int | None = None,
+        return_convergence_delta: bool = False,
+        show_progress: bool = False,
+    ) -> Any:
+        r"""The share of each player, given to all of its cells.
+
+        Args:
+            inputs (Tensor or tuple[Tensor, ...]): input, batch in dimension 0.
+            baselines (scalar, Tensor, tuple of these, or None, optional): the masked state, as in
+                Captum. Default: None (0)
+            target (int, tuple, Tensor or list, optional): the output to explain, as in Captum.
+                Default: None
+            additional_forward_args (Any, optional): as in Captum. Default: None
+            feature_mask (Tensor or tuple[Tensor, ...], optional): player ids 0..n-1 of the input's
+                cells, broadcastable to the inputs; -1 marks cells that are never masked.
+                Default: None (every cell is a player)
+            internal_batch_size (int, optional): most model rows in one pass. Default: None (chosen by
+                the size of the inputs)
+            return_convergence_delta (bool, optional): also return the sum of the players' shares minus
+                (v(all present) - v(all masked)), one number for each row. Default: False
+            show_progress (bool, optional): a progress bar on stderr. Default: False
+
+        Returns:
+            *Tensor* or *tuple[Tensor, ...]* of **attributions**: shaped like the inputs, in the unit of the
+            output. With ``return_convergence_delta`` a pair (attributions, delta), delta (B,).
+
+        Raises:
+            InputError: arguments that do not fit (its subclasses say which).
+            ModelOutputError: an output of the wrong shape, or a non-finite value.
+        """
+        call, answers, _ = self._explain_all(
+            (inputs, baselines, target, additional_forward_args, feature_mask),
+            internal_batch_size,
+            show_progress,
+        )
+        attributions = self._on_cells(call, answers, inputs)
+        if not return_convergence_delta:
+            return attributions
+        deltas = torch.tensor([float(a.shares.sum()) - a.effect for a in answers], dtype=torch.float64)
+        return attributions, deltas
+
+    @log_usage()
+    def interact(
+        self,
+        inputs: Any,
+        baselines: Any = None,
+        target: Any = None,
+        additional_forward_args: Any = None,
+        feature_mask: Any = None,
+        *,
+        internal_batch_size: int | None = None,
+        show_progress: bool = False,
+    ) -> list[Any]:
+        r"""The interactions of each row.
+
+        Args:
+            inputs, baselines, target, additional_forward_args, feature_mask, internal_batch_size,
+                show_progress: as in :meth:`attribute`.
+
+        Returns:
+            *list[Interactions]*, one for each row of the batch.
+
+        Raises:
+            InputError, ModelOutputError: as :meth:`attribute`.
+        """
+        arguments = (inputs, baselines, target, additional_forward_args, feature_mask)
+        return self._explain_all(arguments, internal_batch_size, show_progress)[2]
+
+    @log_usage()
+    def attribute_and_interact(
+        self,
+        inputs: Any,
+        baselines: Any = None,
+        target: Any = None,
+        additional_forward_args: Any = None,
+        feature_mask: Any = None,
+        *,
+        internal_batch_size: int | None = None,
+        show_progress: bool = False,
+    ) -> tuple[Any, list[Any]]:
+        r"""What :meth:`attribute` and :meth:`interact` give, from one set of passes.
+
+        Args:
+            inputs, baselines, target, additional_forward_args, feature_mask, internal_batch_size,
+                show_progress: as in :meth:`attribute`.
+
+        Returns:
+            *tuple* of the **attributions** and the *list[Interactions]*.
+
+        Raises:
+            InputError, ModelOutputError: as :meth:`attribute`.
+        """
+        arguments = (inputs, baselines, target, additional_forward_args, feature_mask)
+        call, answers, tables = self._explain_all(arguments, internal_batch_size, show_progress)
+        return self._on_cells(call, answers, inputs), tables
+
+    @abstractmethod
+    def _answers(self, call: Call) -> list[Answer]:
+        """One answer for each row of the inputs."""
+
+    def _explain_all(
+        self, given: tuple[Any, ...], internal_batch_size: int | None, show_progress: bool
+    ) -> tuple[Call, list[Answer], list[Any]]:
+        started = time.perf_counter()
+        inputs, _, target, _, _ = given
+        warn_of_training_mode(self.forward_func)
+        with frozen(self.forward_func):
+            given = (plain(inputs), *given[1:])
+            arguments = Arguments(self.forward_func, *given[:4])
+            players = Players.from_feature_mask(arguments.inputs, given[4])
+            call = Call(given, arguments, players, internal_batch_size, show_progress)
+            answers = self._answers(call)
+        seconds = time.perf_counter() - started
+        tables = [self._table(call, answer, target, row, seconds) for row, answer in enumerate(answers)]
+        return call, answers, tables
+
+    def _table(self, call: Call, answer: Answer, target: Any, row: int, seconds: float) -> Interactions:
+        words = {"wording": dict(self.wording)} if self.wording else {}
+        return self.result.from_terms(
+            [str(i) for i in range(call.players.count)],
+            list(answer.terms),
+            base=answer.base,
+            provenance=Provenance(
+                method=self.name,
+                options=self.options(),
+                target=str(target_of(target, row)),
+                model=(describe_model(self.forward_func),),
+                seed=self.seed,
+                forward_passes=answer.forward_passes,
+                backward_passes=answer.backward_passes,
+                seconds=seconds,
+                details=dict(answer.details) | words,
+            ),
+            arrays=answer.arrays,
+        )
+
+    @staticmethod
+    def _on_cells(call: Call, answers: Sequence[Answer], inputs: Any) -> Any:
+        shares = torch.stack([a.shares.double().cpu() for a in answers])
+        cells = call.players.spread(shares, call.arguments.inputs)
+        return cells if isinstance(inputs, tuple) else cells[0]
