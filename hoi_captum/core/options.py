@@ -10,14 +10,16 @@ from hoi_captum.errors import OptionError
 
 
 def check_number(name: str, value: object, *, low: float = -math.inf, high: float = math.inf) -> float:
-    """A real number in [low, high].
+    """A finite real number in [low, high].
 
     Raises:
-        OptionError: anything else (NaN and booleans included).
+        OptionError: anything else (NaN, infinity and booleans included).
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not low <= float(value) <= high:
-        raise OptionError(f"expected {name} to be a number in [{low:g}, {high:g}], got {value!r}")
-    return float(value)
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not math.isfinite(number) or not low <= number <= high:
+        bounds = f"in [{low:g}, {high:g}]" if high < math.inf else f"of at least {low:g}, and finite"
+        raise OptionError(f"expected {name} to be a number {bounds}, got {value!r}")
+    return number
 
 
 def check_count(name: str, value: object, *, low: int = 1) -> int:

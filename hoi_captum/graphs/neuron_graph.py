@@ -91,7 +91,9 @@ class NeuronGraph:
     @cached_property
     def edges(self) -> NDArray[np.int64]:
         """(m, 2), the smaller node first."""
-        return np.argwhere(np.triu(self.adjacency) > 0)
+        found = np.argwhere(np.triu(self.adjacency) > 0)
+        found.flags.writeable = False
+        return found
 
     @property
     def weights(self) -> NDArray[np.float64]:
@@ -149,7 +151,9 @@ class NeuronGraph:
     def components(self) -> NDArray[np.int64]:
         """(n,) number of the connected component that each node is in."""
         _, labels = connected_components(sparse.csr_array(self.adjacency), directed=False)
-        return np.asarray(labels, dtype=np.int64)
+        found = np.asarray(labels, dtype=np.int64)
+        found.flags.writeable = False
+        return found
 
     @property
     def is_connected(self) -> bool:

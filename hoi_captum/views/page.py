@@ -30,6 +30,7 @@ from hoi_captum.views.pivoted import PivotedTerms, pivot
 from hoi_captum.views.places import check_places
 from hoi_captum.views.shares import orders_hint, shares_of, terms_hint
 from hoi_captum.views.sharing import sharing
+from hoi_captum.views.unit_map import map_layout
 from hoi_captum.views.wording import both_sides
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def render_page(
 
     Args:
         interactions: the table.
-        layout: the explained text, image or table row; None lists the players.
+        layout: the explained text, image or table row; None shows a neuron map, or lists the players.
         title: of the document.
         heading: above the page; None takes the title.
         subtitle: below the heading; None tells the target and the models.
@@ -121,6 +122,8 @@ def render_page(
     if max_terms < 0:
         raise InputError(f"expected max_terms to be at least 0, got {max_terms}")
     check_places(len(interactions.players), layout)
+    if layout is None:
+        layout = map_layout(interactions)
     terms = pivot(interactions)
     shown = terms.take(np.arange(min(max_terms, len(terms))))
     parts, scope_note = panels(interactions, None, limit=MAX_PANELS)

@@ -78,6 +78,8 @@ class ClassMaps:
         segments = np.where(dead_units(maps), -1, means.argmax(0)).astype(np.int64)
         options = {"n_permutations": n_permutations, "seed": seed}
         try:
+            if isinstance(names, Sequence) and classes[0] < 0:  # which would count from the end
+                raise LookupError(classes[0])
             named = tuple(str(c if names is None else names[c]) for c in classes)
         except (LookupError, TypeError) as error:
             raise InputError(f"expected names for the classes {list(classes)}: {error!r}") from error
