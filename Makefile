@@ -3,15 +3,21 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PLUGIN_BIN := $(VENV)/plugins/bin
+PLUGINS := $(VENV)/.plugins
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test tutorials lint format benchmarks clean
+.PHONY: demo test plugins tutorials lint format benchmarks clean
 
 demo: $(INSTALLED)
 	$(BIN)/hoi-captum demo
 
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+
+# each plugin is installed into an environment of its own beside the first, whose packages that one sees
+plugins: $(PLUGINS)
+	OMP_NUM_THREADS=1 $(PLUGIN_BIN)/python -m pytest -n auto --dist loadfile -c plugins/pytest.ini plugins $(PYTEST_ARGS)
 
 # runs the notebooks from top to bottom; their claims are asserts, their files stay as they are
 tutorials: $(VENV)/.tutorials
@@ -53,6 +59,13 @@ $(INSTALLED): pyproject.toml requirements/torch.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) --requirement requirements/torch.txt
 	$(PIP) --editable ".[test,lint]"
+	touch $@
+
+$(PLUGINS): $(INSTALLED) $(wildcard plugins/*/pyproject.toml)
+	$(BIN)/python -m venv --without-pip $(VENV)/plugins
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib') + '\n$(CURDIR)')" > "$$($(PLUGIN_BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/beside.pth"
+	$(PLUGIN_BIN)/python -m pip install --quiet --disable-pip-version-check "shapiq>=1.4.1,<2"
+	$(PLUGIN_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(foreach plugin,$(wildcard plugins/*/pyproject.toml),--editable $(dir $(plugin)))
 	touch $@
 
 $(VENV)/.tutorials: $(INSTALLED)

@@ -170,7 +170,7 @@ class Registry:
 
     def _call_hooks(self, plugin: Any, found: _Found) -> None:
         others = [p for p in self._manager.get_plugins() if p is not plugin]
-        for kind, check in (("methods", _check_method), ("adapters", _check_adapter), ("views", _check_view)):
+        for kind, check in (("methods", check_method), ("adapters", _check_adapter), ("views", _check_view)):
             taken, mine = getattr(self._all, kind), getattr(found, kind)
 
             def register(name: str, item: Any, *, kind=kind, check=check, taken=taken, mine=mine) -> None:  # type: ignore[no-untyped-def]
@@ -202,7 +202,17 @@ def _describe(name: str, version: str, found: _Found, status: str, error: str) -
     )
 
 
-def _check_method(name: str, cls: Any) -> None:
+def check_method(name: str, cls: Any) -> None:
+    """Whether a class may be registered as a method.
+
+    Args:
+        name: under which it is to be registered.
+        cls: the class.
+
+    Raises:
+        PluginError: it is no Captum class, lacks a verb or an argument of Captum's, or does not say its
+            kinds, orders and summary.
+    """
     def wrong(what: str) -> PluginError:
         return PluginError(f"registers the method {name!r}, {what}")
 

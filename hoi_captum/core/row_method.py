@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -114,8 +115,9 @@ class RowMethod(Attribution):
         return self.complete
 
     def options(self) -> dict[str, Any]:
-        """The options of the constructor, for the provenance: public attributes of the instance."""
-        return {k: v for k, v in vars(self).items() if k != "forward_func" and not k.startswith("_")}
+        """The options of the constructor, for the provenance: attributes of their names."""
+        names = [name for name in inspect.signature(type(self)).parameters if name != "forward_func"]
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
     @log_usage()
     def attribute(
@@ -232,7 +234,8 @@ class RowMethod(Attribution):
         started = time.perf_counter()
         inputs, _, target, _, _ = given
         warn_of_training_mode(self.forward_func)
-        with frozen(self.forward_func):
+        # tensors made in inference mode could not be differentiated by
+        with frozen(self.forward_func), torch.inference_mode(False):
             given = (plain(inputs), *given[1:])
             arguments = Arguments(self.forward_func, *given[:4])
             players = Players.from_feature_mask(arguments.inputs, given[4])
