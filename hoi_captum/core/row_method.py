@@ -90,7 +90,8 @@ class RowMethod(Attribution):
     Class attributes (checked at registration): as of :class:`~hoi_captum.core.method.GameMethod`, and
 
         default_output: of the model, where ``explain`` is not told another. Default: ``log_odds``
-        complete: whether the shares of a row add up to v(all present) - v(all masked).
+        complete: whether the shares of a row add up to v(all present) - v(all masked). Where that, or the
+            wording, is a matter of an option, it may be a property.
         seed: of the random numbers drawn; None where none are. An instance with the option sets its own.
         wording: what its scores are in words, for the drawings: fields of ``views.wording.Wording``.
     """
