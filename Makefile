@@ -53,6 +53,7 @@ benchmarks: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.second_glance
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.second_glance_tables
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.graph_spectral
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.conformance
 
 # a virtual environment of its own, made anew when the requirements change
 $(INSTALLED): pyproject.toml requirements/torch.txt
