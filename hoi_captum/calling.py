@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hoi_captum.adapters.base import Adapter
@@ -35,6 +35,26 @@ def method_class(method: Any) -> type:
             "are arguments of explain()"
         )
     return method
+
+
+def merged(method_options: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a method's constructor that came as a mapping, and those that came by name.
+
+    Raises:
+        OptionError: no mapping of names, or a name that came both ways.
+    """
+    if method_options is None:
+        return options
+    if not isinstance(method_options, Mapping) or not all(isinstance(name, str) for name in method_options):
+        raise OptionError(
+            "expected method_options as a mapping from names of the method's options to values, got "
+            f"{method_options!r}"
+        )
+    if twice := [name for name in method_options if name in options]:
+        raise OptionError(
+            f"expected each option once, got {', '.join(twice)} in method_options and by name; leave one out"
+        )
+    return {**method_options, **options}
 
 
 def construct(cls: type, forward_func: Any, adapter: Adapter, layer: Any, options: dict[str, Any]) -> Any:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hoi_captum.adapters.base import Adapter, Objective, example_options
 from hoi_captum.adapters.outputs import OUTPUTS, Output
-from hoi_captum.calling import construct, fit_method, learns, method_class, needs_fit, run_method
+from hoi_captum.calling import construct, fit_method, learns, merged, method_class, needs_fit, run_method
 from hoi_captum.core.example import Example, Layout, PerModel, TableLayout, TextLayout
 from hoi_captum.core.files import atomic_path, read_safetensors, write_safetensors
 from hoi_captum.core.interactions import Interactions
@@ -230,6 +230,7 @@ def explain(
     internal_batch_size: int | None = None,
     show_progress: bool = False,
     checkpoint: str | os.PathLike[str] | None = None,
+    method_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Explanation:
     """Explain one input of a model, or of several models at once, by its interactions.
@@ -260,6 +261,8 @@ def explain(
         checkpoint: a file that keeps the model's values as they are computed: a run that was stopped, even
             killed, goes on from there. It stays, for other options of the method at eight passes for each
             model, by which it is known again; one made for another input, target or model is refused.
+        method_options: of the method's constructor, as ``options`` are; for names that are taken here, as in
+            ``{"method": "layout"}``.
         options: of the method's constructor.
 
     Returns:
@@ -277,6 +280,7 @@ def explain(
         ('not', 'a', 'bad', 'film')
     """
     cls = method_class(method)
+    options = merged(method_options, options)
     several = isinstance(model, list | tuple)
     if several and not getattr(cls, "several_models", False):
         raise InputError(f"{cls.__name__} explains one model, got a {type(model).__name__} of {len(model)}")

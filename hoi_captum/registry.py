@@ -213,6 +213,7 @@ def check_method(name: str, cls: Any) -> None:
         PluginError: it is no Captum class, lacks a verb or an argument of Captum's, or does not say its
             kinds, orders and summary.
     """
+
     def wrong(what: str) -> PluginError:
         return PluginError(f"registers the method {name!r}, {what}")
 

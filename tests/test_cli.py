@@ -175,6 +175,17 @@ def test_explain_as_json_with_options_from_standard_input(
     assert files(tmp_path) == set()  # a page only where it is asked for
 
 
+def test_options_that_explain_has_too_and_shapes(run: Run, tmp_path: Path) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(text for text, _ in zoo.samples("sentiment-bert-a", 24)), "utf-8")
+    call = ("explain", BERT, TEXT, "--method", "graph-spectral", "--layer", "bert.encoder.layer.0.output")
+    options = ("--option", "method=layout", "--option", "graph=8x16", "--option", "n_swaps=10")
+    done = run(*call, "--background", texts, *options, "--json")
+    assert done.code == 0, done.err
+    given = json.loads(done.out)["provenance"]["options"]
+    assert (given["method"], given["graph"]) == ("layout", "(8, 16)")
+
+
 def test_explain_a_contrast_of_a_language_model(run: Run) -> None:
     prompt = zoo.prompt("sentiment-llama-a")
     contrast = ("--target", "good", "--against", "bad", "--template", prompt, "--baseline", "mask")
@@ -322,7 +333,10 @@ WRONG = [
     (["explain", BERT, TEXT, "--option", "alpha"], "expected --option NAME=VALUE, got 'alpha'"),
     (["explain", BERT, TEXT, "--option", "=1"], "expected --option NAME=VALUE, got '=1'"),
     (["explain", BERT, TEXT, "--option", "speed=1"], "GeneralizableAndOr has no option speed; it has alpha"),
-    (["explain", BERT, TEXT, "--option", "target=1"], "--option with an option of the method, got 'target'"),
+    (
+        ["explain", BERT, TEXT, "--option", "target=1"],
+        "GeneralizableAndOr has no option target; it has alpha",
+    ),
     (["explain", BERT, TEXT, "--option", "forward_func=1"], "has no option forward_func"),
     (["explain", BERT, TEXT, "--value", "odds"], "output to be one of log_odds, logit, log_prob, prob"),
     (["explain", BERT, TEXT, "--players", "good"], "'good' does not stand in the text"),

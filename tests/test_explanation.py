@@ -917,3 +917,25 @@ def test_a_layers_units_are_no_columns_of_the_table(mlp: nn.Module) -> None:
     assert explanation.interactions.players == tuple(map(str, range(8)))
     assert explanation.interactions.provenance.details["gate"] == "layer"
     assert explain(deep, row, "taylor-cam", target=0).layout is not None
+
+
+# ---------------------------------------------------------------- options that explain has too
+def test_options_may_come_as_a_mapping(mlp: nn.Module) -> None:
+    rows = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)).tolist()
+    call = {"layer": next(n for n, m in mlp.named_modules() if isinstance(m, nn.Linear)), "background": rows}
+    found = explain(
+        mlp,
+        rows[0],
+        "graph-spectral",
+        method_options={"method": "layout", "n_swaps": 5},
+        terms="edges",
+        **call,
+    )
+    assert (found.method.method, found.method.n_swaps, found.method.terms) == ("layout", 5, "edges")
+    with pytest.raises(OptionError, match="each option once, got n_swaps in method_options and by name"):
+        explain(mlp, rows[0], "graph-spectral", method_options={"n_swaps": 5}, n_swaps=5, **call)
+    with pytest.raises(OptionError, match="GraphSpectral has no option layer"):
+        explain(mlp, rows[0], "graph-spectral", method_options={"layer": "0"}, **call)
+    for other in ("method", ["method"], {1: 2}):
+        with pytest.raises(OptionError, match="expected method_options as a mapping"):
+            explain(mlp, rows[0], "graph-spectral", method_options=other, **call)  # type: ignore[arg-type]

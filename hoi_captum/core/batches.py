@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,10 @@ DEFAULT_BATCH = 64
 _HINT = (
     "; torch.as_tensor(array) makes a Tensor, and hoi_captum.adapt(model, ...).examples(raws) reads texts, "
     "images and tables"
+)
+NAMING = (
+    'a list of two is [inputs, labels], other lists and tuples of Tensors are inputs, and {"inputs": (ids, '
+    'mask), "additional_forward_args": ..., "labels": y} names them'
 )
 _KEYS = ("inputs", "additional_forward_args", "labels", "feature_mask", "baselines")
 
@@ -59,9 +64,9 @@ def batches(
         data: all of it (a Tensor, or a tuple of Tensors for a model of several inputs), which is cut into
             batches; a ``torch.utils.data.Dataset``; or an iterable of batches such as a ``DataLoader``.
             A batch is a Tensor, a tuple of Tensors (several inputs), a list ``[inputs, labels]`` as a
-            ``DataLoader`` gives it, or a mapping with ``inputs`` and, if it likes,
-            ``additional_forward_args``, ``labels``, ``feature_mask`` and ``baselines`` (an
-            :class:`~hoi_captum.Example` is one).
+            ``DataLoader`` gives it (a list of three Tensors or more is several inputs), or a mapping with
+            ``inputs`` and, if it likes, ``additional_forward_args``, ``labels``, ``feature_mask`` and
+            ``baselines`` (an :class:`~hoi_captum.Example` is one).
         labels: (rows,) integers, of data given whole.
         additional_forward_args: as in Captum; of data given whole, tensors with one entry for each row are
             cut with it; every batch of an iterable gets all of it, unless it brings its own.
@@ -90,6 +95,26 @@ def batches(
         )
     for item in data:
         yield _as_batch(item, shared)
+
+
+def check_inputs(forward_func: Any, inputs: Any, additional: Any) -> None:
+    """Refuse another number of inputs and additional arguments than the model takes, as far as that is known.
+
+    Raises:
+        InputError: too many of them, or too few.
+    """
+    given = (*as_tensors(inputs), *as_additional(additional))
+    try:
+        signature = inspect.signature(getattr(forward_func, "forward", forward_func))
+    except (TypeError, ValueError):  # builtins do not say
+        return
+    try:
+        signature.bind(*given)
+    except TypeError as error:
+        raise InputError(
+            f"expected as many inputs and additional arguments as the model takes, got {len(given)} "
+            f"({error}); in batches {NAMING}"
+        ) from error
 
 
 def _cut(inputs: tuple[Tensor, ...], shared: Batch, labels: Any, size: int) -> Iterator[Batch]:
@@ -126,6 +151,8 @@ def _as_batch(item: Any, shared: Batch) -> Batch:
         inputs, labels = item[0], item[1] if len(item) == 2 else None
     else:
         inputs = item
+    if isinstance(inputs, list):  # as a DataLoader collates what a Dataset gives as a tuple
+        inputs = tuple(inputs)
     if isinstance(inputs, str):
         raise InputError(f"expected a batch to be a Tensor or a tuple of Tensors, got a str{_HINT}")
     tensors = as_tensors(inputs, "a batch")
@@ -149,6 +176,6 @@ def _as_labels(labels: Any, rows: int) -> Tensor:
     if tuple(tensor.shape) != (rows,) or tensor.is_floating_point() or tensor.dtype == torch.bool:
         raise InputError(
             f"expected labels as {rows} integers, one for each row, got {tensor.dtype} of shape "
-            f"{tuple(tensor.shape)}"
+            f"{tuple(tensor.shape)}; {NAMING}"
         )
     return tensor.cpu().long()

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import combinations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +21,8 @@ from hoi_captum.core.gates import Gates
 from hoi_captum.core.passes import PassSize
 
 Told = Callable[[int], object] | None
+
+_POINTS = 1 << 14  # gates of so many model rows are held at once
 
 
 def gradient_differences(
@@ -125,32 +129,73 @@ def occlusion(gates: Gates, sets: Tensor, *, size: PassSize | None = None, on_ro
         sets: (B, s, o) or (s, o) units.
         gates, size, on_rows: as in :func:`gradient_differences`; no gradient is taken.
     """
-    sets = (sets if sets.dim() == 3 else sets.unsqueeze(0)).expand(gates.n_examples, -1, -1)
-    examples, count, order = sets.shape
+    shared = sets.dim() == 2  # by all examples, so that the parts are sought once
+    parts = _Parts.of(sets.unsqueeze(0) if shared else sets, gates.n_units)
+    count = sets.shape[-2]
     if not count:
-        return torch.zeros(examples, 0, dtype=torch.float64)
-    off, signs = [], []
-    for members in range(order + 1):
-        for chosen in combinations(range(order), members):
-            removed = torch.zeros(examples, count, gates.n_units, dtype=torch.bool)
-            if chosen:
-                removed.scatter_(2, sets[..., list(chosen)], True)
-            off.append(removed)
-            signs.append((-1.0) ** members)
-    wanted = torch.stack(off, 2)  # (B, s, 2^o, k)
-    rows = torch.arange(examples).repeat_interleave(count * 2**order)
-    # many sets share their parts: each is evaluated once
-    keyed = torch.cat([rows.unsqueeze(1), wanted.flatten(0, 2).long()], 1)
-    distinct, place = keyed.unique(dim=0, return_inverse=True)
+        return torch.zeros(gates.n_examples, 0, dtype=torch.float64)
 
     def at(points: Tensor, of: Tensor) -> Tensor:
         with torch.inference_mode(False), torch.no_grad():
             return gates.run(of, scale=points.to(device=gates.device)).double().cpu()
 
-    points = (1 - distinct[:, 1:]).to(gates.dtype)
-    values = _in_passes(gates, at, points, distinct[:, 0], size, on_rows)
-    table = values[place].view(examples, count, 2**order)
-    return (table * torch.tensor(signs, dtype=torch.float64)).sum(-1)
+    points = (~parts.off).to(gates.dtype)
+    if not shared:
+        values = _in_passes(gates, at, points, parts.owner, size, on_rows)
+        table = values[parts.place].view(gates.n_examples, count, -1)
+        return (table * parts.signs).sum(-1)
+    found, done = [], 0
+    # as many examples at once as do not make the points many
+    for rows in torch.arange(gates.n_examples).split(max(1, _POINTS // len(points))):
+        told = None if on_rows is None else _shifted(on_rows, done)
+        of, here = rows.repeat_interleave(len(points)), points.repeat(len(rows), 1)
+        values = _in_passes(gates, at, here, of, size, told).view(len(rows), len(points))
+        found.append((values[:, parts.place].view(len(rows), count, -1) * parts.signs).sum(-1))
+        done += len(of)
+    return torch.cat(found)
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """The parts of sets that are switched off, each once.
+
+    Attributes:
+        off: (p, k) bool.
+        owner: (p,) the group of sets that a part belongs to.
+        place: (groups x sets x 2^o,) which part each subset of each set is.
+        signs: (2^o,) of the subsets.
+    """
+
+    off: Tensor
+    owner: Tensor
+    place: Tensor
+    signs: Tensor
+
+    @classmethod
+    def of(cls, sets: Tensor, n_units: int) -> _Parts:
+        """Of sets (groups, s, o)."""
+        groups, count, order = sets.shape
+        off, signs = [], []
+        for members in range(order + 1):
+            for chosen in combinations(range(order), members):
+                removed = torch.zeros(groups, count, n_units, dtype=torch.bool)
+                if chosen:
+                    removed.scatter_(2, sets[..., list(chosen)], True)
+                off.append(removed)
+                signs.append((-1.0) ** members)
+        wanted = torch.stack(off, 2).flatten(0, 2)
+        owner = torch.arange(groups).repeat_interleave(count * 2**order)
+        # bits: as numbers the parts of the pairs of a few hundred units would take gigabytes
+        bits = np.packbits(wanted.numpy(), axis=1)
+        keys = np.concatenate([owner.numpy().astype(">u4").view(np.uint8).reshape(-1, 4), bits], axis=1)
+        _, first, place = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+        index = torch.from_numpy(first)
+        return cls(
+            wanted[index],
+            owner[index],
+            torch.from_numpy(place.reshape(-1)),
+            torch.tensor(signs, dtype=torch.float64),
+        )
 
 
 def path_weights(order: int, points: int = 9) -> tuple[Tensor, Tensor]:

@@ -97,7 +97,8 @@ class GatedMethod(LayerAttribution, GradientAttribution):
 
         Returns:
             *Tensor* or *tuple[Tensor, ...]* of **attributions**: shaped like the inputs; with a layer like
-            what it gives, (B, 1, H, W) of (B, C, H, W) as in Grad-CAM and (B, T) of (B, T, H).
+            what it gives, (B, 1, H, W) of (B, C, H, W) as in Grad-CAM and (B, T) of (B, T, H); all of it
+            where units are factors of its neurons (a fitted SecondGlance).
 
         Raises:
             InputError: arguments that do not fit, a layer that does not run, or a model that cannot be

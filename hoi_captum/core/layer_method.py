@@ -16,13 +16,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from hoi_captum.core.arguments import Arguments
 from hoi_captum.core.batches import Batch, batches
+from hoi_captum.core.gates import copies_of
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.layers import check_layer, read_layer
 from hoi_captum.core.options import check_choice
 from hoi_captum.core.pooling import Pooling
 from hoi_captum.core.progress import progress_bar
 from hoi_captum.core.state import module_behind
-from hoi_captum.errors import DataWarning, InputError, ModelOutputError, NotFittedError
+from hoi_captum.errors import DataWarning, InputError, ModelOutputError, NotFittedError, OptionError
 
 
 def scoring(forward_func: Callable[..., Any]) -> Callable[..., Any]:
@@ -66,7 +67,8 @@ class LayerMethod(LayerAttribution):
     """Base of methods whose players are a layer's neurons, and which learn from data before they explain.
 
     Reading the layer (of HuggingFace modules too), pooling its cells to neurons and giving values back to
-    them is dealt with here; a subclass has ``fit``, ``attribute`` and ``interact``, and ``_write`` and
+    them is dealt with here (``pooling`` is a kind, or a :class:`~hoi_captum.core.pooling.Pooling`, which can
+    also name the attention mask); a subclass has ``fit``, ``attribute`` and ``interact``, and ``_write`` and
     ``_read_file`` behind :meth:`save` and :meth:`load`.
 
     Class attributes (checked at registration): as of :class:`~hoi_captum.core.method.GameMethod`, and
@@ -95,14 +97,17 @@ class LayerMethod(LayerAttribution):
         layer: nn.Module,
         device_ids: list[int] | None = None,
         *,
-        pooling: str = "mean",
+        pooling: str | Pooling = "mean",
         neuron_dim: int | None = None,
     ) -> None:
         if not callable(forward_func):
             raise InputError(f"expected forward_func to be a callable, got {type(forward_func).__name__}")
         check_layer(layer)
         super().__init__(forward_func, layer, device_ids)
-        self.pooling = Pooling(check_choice("pooling", pooling, self.poolings), neuron_dim)
+        if isinstance(pooling, Pooling) and neuron_dim is not None:
+            raise OptionError("expected neuron_dim in the Pooling, got it beside one; leave it out")
+        kind = check_choice("pooling", getattr(pooling, "kind", pooling), self.poolings)
+        self.pooling = pooling if isinstance(pooling, Pooling) else Pooling(kind, neuron_dim)
 
     @property
     def multiplies_by_inputs(self) -> bool:
@@ -128,7 +133,7 @@ class LayerMethod(LayerAttribution):
         reading = read_layer(
             lambda *x: arguments.output(x, rows),
             self.layer,
-            arguments.inputs,
+            copies_of(arguments.inputs, rows),  # a model may write into what it is given
             at_input=at_input,
             device_ids=self.device_ids,
         )

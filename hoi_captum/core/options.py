@@ -9,15 +9,18 @@ from numbers import Integral, Real
 from hoi_captum.errors import OptionError
 
 
-def check_number(name: str, value: object, *, low: float = -math.inf, high: float = math.inf) -> float:
-    """A finite real number in [low, high].
+def check_number(
+    name: str, value: object, *, low: float = -math.inf, high: float = math.inf, finite: bool = True
+) -> float:
+    """A real number in [low, high], finite unless infinity has a meaning.
 
     Raises:
-        OptionError: anything else (NaN, infinity and booleans included).
+        OptionError: anything else (NaN and booleans included).
     """
     number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
-    if not math.isfinite(number) or not low <= number <= high:
-        bounds = f"in [{low:g}, {high:g}]" if high < math.inf else f"of at least {low:g}, and finite"
+    if not low <= number <= high or (finite and math.isinf(number)):
+        bounds = f"in [{low:g}, {high:g}]" if high < math.inf else f"of at least {low:g}"
+        bounds += ", and finite" if finite and high == math.inf else ""
         raise OptionError(f"expected {name} to be a number {bounds}, got {value!r}")
     return number
 

@@ -17,15 +17,26 @@ POOLINGS = ("mean", "last", "none", "each")
 
 
 def token_mask(additional: Sequence[Any], rows: int, tokens: int) -> Tensor | None:
-    """The attention mask among the additional arguments: (rows, tokens) of 0 and 1; None without one."""
+    """The attention mask among the additional arguments: (rows, tokens) bool; None without one.
+
+    Each row is judged alone, so that its neighbours do not matter: its mask is the first tensor, (rows or 1,
+    tokens), that has only 0 and 1 there, and some 1. A row without such a one keeps all of its tokens.
+    """
+    kept: Tensor | None = None
+    undecided = torch.ones(rows, dtype=torch.bool)
     for value in additional:
-        if not isinstance(value, Tensor) or value.dim() != 2:
+        if not isinstance(value, Tensor) or value.dim() != 2 or value.is_complex():
             continue
-        fits = value.shape[0] in (1, rows) and value.shape[1] == tokens
+        if value.shape[0] not in (1, rows) or value.shape[1] != tokens:
+            continue
+        ones = value.bool()
         # token types are 0 and 1 too, but mostly 0 throughout, as no mask is
-        if fits and bool(((value == 0) | (value == 1)).all()) and bool(value.bool().any(1).all()):
-            return value.bool().expand(rows, tokens)
-    return None
+        fits = (((value == 0) | (value == 1)).all(1) & ones.any(1)).expand(rows).cpu() & undecided
+        if bool(fits.any()):
+            kept = torch.ones(rows, tokens, dtype=torch.bool, device=value.device) if kept is None else kept
+            kept = torch.where(fits.to(kept.device).unsqueeze(1), ones.to(kept.device), kept)
+            undecided = undecided & ~fits
+    return kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,19 +71,28 @@ class Pooling:
         kind: ``mean``, ``last``, ``none`` or ``each``.
         neuron_dim: the dimension of the neurons. Default: None (the last of three, otherwise the first
             behind the rows)
+        mask: which additional argument is the attention mask (1 keeps a token): its place, counted from 0;
+            None where none of them is; or ``auto``, which goes by shape and by 0 and 1 (:func:`token_mask`)
+            and takes token types without a mask, or before it, for one. Default: auto
 
     Raises:
-        OptionError: another kind, or a dimension that is no int or is 0 (the rows).
+        OptionError: another kind, a dimension that is no int or is 0 (the rows), or a place that is none.
     """
 
     kind: str = "mean"
     neuron_dim: int | None = None
+    mask: int | str | None = "auto"
 
     def __post_init__(self) -> None:
         check_choice("pooling", self.kind, POOLINGS)
         dim = self.neuron_dim
         if dim is not None and (isinstance(dim, bool) or not isinstance(dim, int) or dim == 0):
             raise OptionError(f"expected neuron_dim to be an int other than 0 (the rows), got {dim!r}")
+        place = self.mask
+        if isinstance(place, bool) or (isinstance(place, int) and place < 0):
+            raise OptionError(f"expected mask to be 'auto', None or a place from 0 on, got {place!r}")
+        if place is not None and not isinstance(place, int):
+            check_choice("mask", place, ("auto",))
 
     def reduce(self, tensors: tuple[Tensor, ...], additional: Sequence[Any] = ()) -> Tensor:
         """One row of neurons for each input, (rows, neurons), float32 or float64.
@@ -82,7 +102,8 @@ class Pooling:
             additional: the additional forward arguments, among which an attention mask is looked for.
 
         Raises:
-            InputError: tensors without rows, of different rows, or that the pooling does not fit.
+            InputError: tensors without rows, of different rows, or that the pooling does not fit; no mask
+                where ``mask`` says that there is one.
         """
         rows = tensors[0].shape[0] if tensors[0].dim() else 0
         if any(t.dim() == 0 or t.shape[0] != rows for t in tensors):
@@ -110,7 +131,7 @@ class Pooling:
             )
         tensor = tensors[0].to(torch.promote_types(tensors[0].dtype, torch.float32))
         values = tensor.movedim(self._axis(tensor.shape), -1).flatten(1, -2)
-        kept = token_mask(additional, len(values), values.shape[1]) if tensor.dim() == 3 else None
+        kept = self._tokens_read(tensor, additional)
         if kept is None:
             kept = torch.ones(values.shape[:2], dtype=torch.bool, device=values.device)
         return Samples(values, kept.to(values.device))
@@ -139,6 +160,27 @@ class Pooling:
         pieces = neurons.split(counts, dim=1)
         return tuple(self._spread(p, shape) for p, shape in zip(pieces, shapes, strict=True))
 
+    def add(
+        self, tensors: tuple[Tensor, ...], change: Tensor, additional: Sequence[Any] = ()
+    ) -> tuple[Tensor, ...]:
+        """The layer's tensors with a change of their samples, in the cells that these were read from.
+
+        That moves a sample by its change, and leaves alone what it does not see: tokens before the ``last``
+        one, and those that a mask leaves out.
+
+        Args:
+            tensors, additional: as of :meth:`reduce`.
+            change: (rows, m, neurons), of the samples of :meth:`samples`. Gradients flow on.
+        """
+        moved = []
+        spread = self.spread_samples(change, [t.shape for t in tensors])
+        for t, c in zip(tensors, spread, strict=True):
+            kept, new = self._tokens_read(t, additional), (t + c.to(t)).to(t.dtype)
+            moved.append(
+                new if kept is None else torch.where(kept.to(t.device).unsqueeze(self._axis(t.shape)), new, t)
+            )
+        return tuple(moved)
+
     def names(self, shapes: Sequence[torch.Size]) -> tuple[str, ...]:
         """A name for each neuron: ``neuron 3``, ``channel 3``, ``neuron 3 at 0,5``."""
         names: list[str] = []
@@ -162,21 +204,48 @@ class Pooling:
         if tensor.dim() <= 2 or self.kind == "none":
             return tensor.reshape(len(tensor), -1)
         cells = tensor.movedim(self._axis(tensor.shape), -1).flatten(1, -2)  # (rows, cells, neurons)
-        mask = token_mask(additional, len(tensor), cells.shape[1]) if tensor.dim() == 3 else None
-        if self.kind == "last":
-            if tensor.dim() != 3:
-                raise InputError(
-                    f"expected (rows, tokens, neurons) for pooling 'last', got {tuple(tensor.shape)}"
-                )
-            if mask is None:
-                return cells[:, -1]
-            places = torch.arange(mask.shape[1], device=mask.device)
-            last = torch.where(mask, places, 0).amax(1)
-            return cells[torch.arange(len(cells), device=cells.device), last.to(cells.device)]
-        if mask is None:
+        if self.kind == "last" and tensor.dim() != 3:
+            raise InputError(
+                f"expected (rows, tokens, neurons) for pooling 'last', got {tuple(tensor.shape)}"
+            )
+        kept = self._tokens_read(tensor, additional)
+        if kept is None:
             return cells.mean(1)
-        weights = mask.to(cells) / mask.sum(1, keepdim=True).clamp(min=1).to(cells)
+        if self.kind == "last":
+            return cells[kept.to(cells.device)]  # one of each row
+        weights = kept.to(cells) / kept.sum(1, keepdim=True).to(cells)
         return (cells * weights.unsqueeze(-1)).sum(1)
+
+    def _tokens_read(self, tensor: Tensor, additional: Sequence[Any]) -> Tensor | None:
+        """The tokens that a row's neurons come from, (rows, tokens) bool; None: all cells."""
+        if tensor.dim() != 3 or self.kind == "none":
+            return None
+        rows, tokens = len(tensor), tensor.shape[3 - self._axis(tensor.shape)]
+        mask = self._mask(additional, rows, tokens)
+        if self.kind != "last":
+            return mask
+        places = torch.arange(tokens, device=tensor.device if mask is None else mask.device)
+        last = places[-1:] if mask is None else torch.where(mask, places, 0).amax(1, keepdim=True)
+        return (places == last).expand(rows, tokens)
+
+    def _mask(self, additional: Sequence[Any], rows: int, tokens: int) -> Tensor | None:
+        if self.mask is None:
+            return None
+        if not isinstance(self.mask, int):
+            return token_mask(additional, rows, tokens)
+        value = additional[self.mask] if self.mask < len(additional) else None
+        fits = isinstance(value, Tensor) and value.dim() == 2 and value.shape[0] in (1, rows)
+        if not isinstance(value, Tensor) or not fits or value.shape[1] != tokens:
+            came = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise InputError(
+                f"expected an attention mask ({rows} or 1, {tokens}) as additional argument {self.mask}, got "
+                f"{came}; give its place as Pooling(mask=...), or mask=None where there is none"
+            )
+        if not bool(((value == 0) | (value == 1)).all()):
+            raise InputError(
+                f"expected an attention mask of 0 and 1 as additional argument {self.mask}, got other numbers"
+            )
+        return token_mask((value,), rows, tokens)
 
     def _spread(self, neurons: Tensor, shape: torch.Size) -> Tensor:
         if len(shape) <= 2 or self.kind == "none":

@@ -21,7 +21,8 @@ def spectral_groups(graph: NeuronGraph, n_groups: int | None = None, *, seed: in
     Weiss, "On spectral clustering", 2001).
 
     Args:
-        graph: of any size; a component is never split before all components are apart.
+        graph: of any size. With as many groups as components these are the groups; with more, k-means
+            decides what is split.
         n_groups: k. Default: None (where the eigenvalues jump most, at most 16)
         seed: of k-means.
 

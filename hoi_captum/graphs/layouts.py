@@ -8,6 +8,7 @@ from scipy.linalg import eigh
 from scipy.optimize import linear_sum_assignment
 
 from hoi_captum.core.progress import progress_bar
+from hoi_captum.errors import InputError
 
 _LEAST = 1e-6  # of the mean weight: joins what would fall apart, and changes nothing else
 
@@ -54,7 +55,17 @@ def assign_to_graph(
         n_swaps: pairs that are tried. Default: 0 (the assignment alone)
         seed: of the swaps.
         show_progress: a bar on stderr.
+
+    Raises:
+        InputError: affinities, adjacency and places of different numbers of nodes.
     """
+    affinity, adjacency, places = (np.asarray(a, dtype=np.float64) for a in (affinity, adjacency, places))
+    n = len(adjacency)
+    if affinity.shape != (n, n) or adjacency.shape != (n, n) or places.shape != (n, 2):
+        raise InputError(
+            "expected affinity (n, n), adjacency (n, n) and places (n, 2) of as many neurons as nodes, got "
+            f"shapes {affinity.shape}, {adjacency.shape} and {places.shape}"
+        )
     found = spectral_places(np.maximum(affinity, 0.0))
     best, best_cost = np.arange(len(affinity)), np.inf
     # ranks fill the picture, as its cells do; eight ways of laying one plane on the other

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -123,24 +125,35 @@ GRAPHS: dict[str, Callable[[int], NeuronGraph]] = {
 
 
 def check_graph(graph: Any) -> Any:
-    """What an option ``graph`` may be: a name, (h, w) of a grid, a :class:`NeuronGraph`, or an adjacency.
+    """What an option ``graph`` may be: a name, (h, w) or ``"HxW"`` of a grid, a :class:`NeuronGraph`,
+    or an adjacency.
 
     Returns:
         the name or the shape as it came, else a :class:`NeuronGraph`.
 
     Raises:
         OptionError: another name or shape.
-        InputError: no adjacency.
+        InputError: no adjacency, or one without edges.
     """
     if isinstance(graph, NeuronGraph):
-        return graph
+        return _with_edges(graph)
+    if isinstance(graph, str) and re.fullmatch(r"\d+x\d+", graph):  # as the command line spells it
+        graph = tuple(int(side) for side in graph.split("x"))
     if isinstance(graph, str):
         return check_choice("graph", graph, (*GRAPHS, LEARNED))
     if graph is None:
         raise OptionError(f"expected graph to be {', '.join(GRAPHS)}, {LEARNED}, (h, w) or an adjacency")
-    if isinstance(graph, tuple) and len(graph) == 2 and all(isinstance(side, int) for side in graph):
+    if isinstance(graph, tuple) and len(graph) == 2 and all(isinstance(side, Integral) for side in graph):
         return tuple(check_count("a side of graph", side) for side in graph)
-    return NeuronGraph.from_adjacency(graph)
+    return _with_edges(NeuronGraph.from_adjacency(graph))
+
+
+def _with_edges(graph: NeuronGraph) -> NeuronGraph:
+    if not len(graph.edges):
+        raise InputError(
+            f"expected a graph with edges, got {graph.n_nodes} nodes without any: no two would be neighbours"
+        )
+    return graph
 
 
 def is_learned(graph: Any) -> bool:

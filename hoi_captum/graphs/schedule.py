@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hoi_captum.core.options import check_choice, check_count, check_number
+from hoi_captum.errors import OptionError
 from hoi_captum.graphs.affinities import AFFINITIES, graph_of_rows
 from hoi_captum.graphs.neuron_graph import NeuronGraph
 
@@ -51,6 +53,23 @@ class GraphSchedule:
         check_choice("affinity", self.affinity, AFFINITIES)
         if self.n_neighbors is not None:
             check_count("n_neighbors", self.n_neighbors, low=2)
+
+
+def check_schedule(schedule: Any, learned: bool) -> GraphSchedule | None:
+    """A schedule that was given, which only a learned graph has.
+
+    Raises:
+        OptionError: of another type, or of a graph that is given.
+    """
+    if schedule is not None and not isinstance(schedule, GraphSchedule):
+        raise OptionError(
+            f"expected schedule to be a hoi_captum.graphs.GraphSchedule, got {type(schedule).__name__}"
+        )
+    if schedule is not None and not learned:
+        raise OptionError(
+            "expected schedule only with graph='learned', got one with a given graph; leave it out"
+        )
+    return schedule
 
 
 @dataclass

@@ -44,8 +44,8 @@ class PluginNames:
         method = name.removeprefix(PREFIX)
         if not _KEBAB.fullmatch(method):
             raise InputError(
-                f"expected a name in kebab-case, such as 'shapley-pairs', got {name!r}; the method, its class "
-                "and its module are called by it"
+                f"expected a name in kebab-case, such as 'shapley-pairs', got {name!r}; method, class and "
+                "module are called by it"
             )
         distribution = PREFIX + method
         class_name = "".join(part.capitalize() for part in method.split("-"))

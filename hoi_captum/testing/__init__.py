@@ -12,6 +12,7 @@ pytest runs each check as a test. A check that a method does not pass, and need 
 with the reason; a waived check that passes is reported. Needs pytest.
 """
 
+from hoi_captum.testing import rewriting as _rewriting  # noqa: F401 - first: what follows is explained
 from hoi_captum.testing.cases import Case
 from hoi_captum.testing.families import (
     GameConformance,

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import inspect
 import io
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -135,7 +136,7 @@ class ContractChecks(MethodCases):
         case = smooth_case()
         shift = noise(ROWS, 4, seed=5)
         got: list[int] = []
-        method = self.build(case, lambda *x: got.append(len(x)) or case.model(*x))
+        method = self.build(case, _watched(case.model, got))
         got.clear()  # a method that learns has learned without them
         both = self._answers(method, case, **case.call, additional_forward_args=(shift,))
         assert 2 in got, "the model was never given the additional argument"
@@ -303,7 +304,7 @@ class ContractChecks(MethodCases):
         method = self.build(case)
         asked: list[int] = []
         twin = copy.copy(method)
-        twin.forward_func = lambda *x: asked.append(1) or case.model(*x)
+        twin.forward_func = _watched(case.model, asked)
         for verb in (self.attribute, self.interact):
             asked.clear()
             verb(method, case.inputs, **case.call)
@@ -355,6 +356,16 @@ class ContractChecks(MethodCases):
         assert_close(found[0], expected[0], allowed, what)
         for came, wanted in zip(found[1], expected[1], strict=True):
             assert_same_scores(came, wanted, allowed, what)
+
+
+def _watched(model: Any, got: list[int]) -> Callable[..., Any]:
+    """The model, which tells how many arguments it gets."""
+
+    def watched(*given: Any) -> Any:
+        got.append(len(given))
+        return model(*given)
+
+    return watched
 
 
 def _differ(one: tuple[Any, list[Any]], other: tuple[Any, list[Any]]) -> bool:

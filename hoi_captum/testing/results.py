@@ -14,7 +14,6 @@ from hoi_captum.core.interactions import Interactions
 from hoi_captum.testing.cases import MethodCases, smooth_case
 from hoi_captum.testing.suite import assert_same_scores, scores_of
 
-
 _SEEDS = ("seed", "random_state")
 
 
@@ -85,8 +84,8 @@ class ResultChecks(MethodCases):
         with pytest.raises(dataclasses.FrozenInstanceError):
             table.base = 1.0  # type: ignore[misc]
         columns = (table.scores, table.members, table.offsets, table.kinds, table.scopes, table.weights)
-        for array in filter(lambda a: a is not None, (*columns, *table.arrays.values())):
-            assert not array.flags.writeable
+        for array in (*columns, *table.arrays.values()):
+            assert array is None or not array.flags.writeable
 
     def _tables(self) -> list[Interactions]:
         case = smooth_case()

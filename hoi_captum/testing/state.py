@@ -82,7 +82,7 @@ class StateChecks(MethodCases):
         made: list[Any] = []
         assert _random_numbers(lambda: made.append(self.build(case))) == before, "by making or fitting it"
         for verb in (self.attribute, self.interact):
-            found = _random_numbers(lambda verb=verb: verb(made[0], case.inputs, **case.call))  # type: ignore[misc]
+            found = _random_numbers(lambda verb=verb: verb(made[0], case.inputs, **case.call))
             assert found == before, f"by {verb.__name__}()"
 
     def test_settings_are_left_as_they_were(self) -> None:
@@ -147,7 +147,7 @@ class StateChecks(MethodCases):
 
 def _settings() -> dict[str, Any]:
     """torch's switches."""
-    kernels = torch.backends.cuda
+    kernels: Any = torch.backends.cuda
     return {
         "threads": torch.get_num_threads(),
         "default dtype": torch.get_default_dtype(),

@@ -8,13 +8,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+import pytest
 import torch
 from torch import Tensor
-
-try:
-    import pytest
-except ImportError as error:  # pragma: no cover - the tests run in pytest
-    raise ImportError("hoi_captum.testing needs pytest: pip install pytest") from error
 
 from hoi_captum.core.interactions import Interactions
 

@@ -1,4 +1,4 @@
-"""Neuron maps: pictures of a layer's units, of classes on them, of the graph, and of groups over a text."""
+"""Neuron maps: pictures of a layer's units, of classes on them, and of groups over a text."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from hoi_captum.core.example import Layout
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.errors import InputError
-from hoi_captum.graphs.neuron_graph import NeuronGraph
 from hoi_captum.views.captum import words_table
 from hoi_captum.views.labels import shorten
 from hoi_captum.views.maps import category_colours
-from hoi_captum.views.palette import FAINT, INK, NEUTRAL, diverging, sequential
+from hoi_captum.views.neuron_graphs import neuron_graph_plot as neuron_graph_plot
+from hoi_captum.views.palette import FAINT, INK, NEUTRAL, diverging, sequential, sign_colour
 from hoi_captum.views.panels import draw_empty, finish, grid, legend
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ _COLUMNS = 5
 _CELL = 0.22  # inches of a unit, as far as a panel's limits allow
 _NAMED = 12  # groups written on a map
 _NO_UNIT = "#ffffff"
-_DEAD = "#c4c8ce"
+_DEAD = "#e3e6ea"  # hatched, since a class may be grey
+_HATCH = "////"
+_LINKS = 16  # edges or pairs drawn on a map
 
 
 class MapsOfClasses(Protocol):
@@ -63,8 +65,15 @@ def neuron_maps_plot(
         scale, its strongest unit.
 
     Raises:
-        InputError: other shapes.
+        InputError: other shapes, or groups of another number of units.
     """
+    figure, _ = _maps(maps, names, groups, title, "")
+    return figure
+
+
+def _maps(
+    maps: Any, names: Sequence[str] | None, groups: Any, title: str | None, note: str
+) -> tuple[Figure, list[Axes]]:
     values = np.asarray(torch.as_tensor(maps).detach().cpu().double())
     values = values[None] if values.ndim == 2 else values
     if values.ndim != 3 or not values.size:
@@ -75,7 +84,10 @@ def neuron_maps_plot(
     width = float(np.clip(_CELL * w, 1.7, 6.0))
     columns = _COLUMNS if width < 3 else 1
     figure, axes = grid(len(values), columns, width, float(np.clip(width * h / w, 0.5, 5.0)) + 0.35)
-    borders = None if groups is None else np.asarray(groups, dtype=np.float64).reshape(-1)[: h * w]
+    borders = None if groups is None else np.asarray(groups, dtype=np.float64).reshape(-1)
+    units = int(np.isfinite(values[0]).sum())
+    if borders is not None and len(borders) not in (units, h * w):
+        raise InputError(f"expected groups of the {units} units of a map {h} x {w}, got {len(borders)}")
     for i, (ax, one) in enumerate(zip(axes, values, strict=True)):
         _draw_map(ax, one)
         if borders is not None:
@@ -84,8 +96,8 @@ def neuron_maps_plot(
             _draw_borders(ax, padded.reshape(h, w))
         if names is not None:
             ax.set_title(shorten(str(names[i]), 24), fontsize=10, color=INK, parse_math=False)
-    note = "each map on its own scale" if len(values) > 1 else ""
-    return finish(figure, title, note)
+    scale = "each map on its own scale" if len(values) > 1 else ""
+    return finish(figure, title, "; ".join(filter(None, (note, scale)))), axes
 
 
 def class_maps_plot(class_maps: MapsOfClasses, *, contrast: bool = False, title: str | None = None) -> Figure:
@@ -96,12 +108,18 @@ def class_maps_plot(class_maps: MapsOfClasses, *, contrast: bool = False, title:
         contrast: minus the mean of all classes. Default: False
         title: of the figure.
     """
-    maps = class_maps.contrasts if contrast else class_maps.maps
-    return neuron_maps_plot(maps, class_maps.names, title=title)
+    if not contrast:
+        return neuron_maps_plot(class_maps.maps, class_maps.names, title=title)
+    note = "minus the mean of all classes"
+    figure, axes = _maps(class_maps.contrasts, class_maps.names, None, title, note)
+    strip = figure.colorbar(axes[0].images[-1], ax=axes, shrink=0.6, aspect=30, ticks=[-1, 0, 1])
+    strip.ax.set_yticklabels(["less than the mean", "the mean", "more than the mean"], fontsize=8)
+    strip.outline.set_visible(False)
+    return figure
 
 
 def segmentation_plot(class_maps: MapsOfClasses, *, title: str | None = None) -> Figure:
-    """The map, each unit in the colour of the class that it is most active for; grey where it never varies.
+    """The map, each unit in the colour of the class that it is most active for; hatched if it never varies.
 
     Args:
         class_maps: of :meth:`GraphSpectral.class_maps`.
@@ -124,6 +142,8 @@ def segmentation_plot(class_maps: MapsOfClasses, *, title: str | None = None) ->
         aspect="equal" if h > 1 else "auto",
     )
     _frame(ax)
+    for r, c in np.argwhere(segments == -1):
+        ax.add_patch(_dead_patch((c - 0.5, r - 0.5)))
     _draw_borders(ax, segments)
     there = set(segments[np.isfinite(segments)].astype(int).tolist())
     handles: list[Any] = [
@@ -132,79 +152,17 @@ def segmentation_plot(class_maps: MapsOfClasses, *, title: str | None = None) ->
         if c in there
     ]
     if -1 in there:
-        handles.append(Patch(facecolor=_DEAD, label="never varies"))
-    legend(figure, handles)
+        handles.append(Patch(facecolor=_DEAD, edgecolor=NEUTRAL, hatch=_HATCH, lw=0, label="never varies"))
+    longest = max(len(handle.get_label()) for handle in handles)
+    # an entry is a patch and its letters, some 0.08 inches each
+    legend(figure, handles, columns=int(np.clip(figure.get_figwidth() // (0.65 + 0.08 * longest), 1, 6)))
     return finish(figure, title)
 
 
-def neuron_graph_plot(
-    graph: NeuronGraph,
-    values: ArrayLike | None = None,
-    *,
-    labels: ArrayLike | None = None,
-    names: Sequence[str] | None = None,
-    title: str | None = None,
-) -> Figure:
-    """Nodes and links of a graph, coloured by values or by groups.
+def _dead_patch(corner: tuple[float, float]) -> Any:
+    from matplotlib.patches import Rectangle
 
-    Args:
-        graph: of n nodes.
-        values: (n,) numbers, such as activations. Default: None
-        labels: (n,) numbers of groups or classes, -1 for none. Default: None
-        names: of the labels 0, 1, ... Default: None
-        title: of the figure.
-
-    Raises:
-        InputError: values or labels of another number of nodes.
-    """
-    from matplotlib.collections import LineCollection
-    from matplotlib.lines import Line2D
-
-    for what, given in (("values", values), ("labels", labels)):
-        if given is not None and np.shape(given) != (graph.n_nodes,):
-            raise InputError(f"expected {graph.n_nodes} {what}, one for each node, got {np.shape(given)}")
-    places = graph.places()
-    figure, (ax,) = grid(1, 1, 6.0, 5.4)
-    links = graph.weights / (graph.weights.max(initial=0.0) or 1.0)
-    shown = links > 0.02  # fainter ones would only grey the picture
-    ax.add_collection(
-        LineCollection(
-            list(places[graph.edges[shown]]), colors=NEUTRAL, alpha=0.5, linewidths=0.3 + 1.4 * links[shown]
-        )
-    )
-    size = float(np.clip(9_000 / graph.n_nodes, 12.0, 160.0))
-    options: dict[str, Any] = {"s": size, "zorder": 2, "edgecolors": INK, "linewidths": 0.5}
-    handles = []
-    if labels is not None:
-        kinds = np.asarray(labels, dtype=int)
-        colours = category_colours(max(int(kinds.max(initial=0)) + 1, 1))
-        ax.scatter(places[:, 0], places[:, 1], c=[colours[k] if k >= 0 else _DEAD for k in kinds], **options)
-        for k in sorted(set(kinds.tolist())):
-            said = "none" if k < 0 else str(k if names is None else names[k])
-            colour = _DEAD if k < 0 else colours[k]
-            handles.append(Line2D([], [], ls="", marker="o", color=colour, label=shorten(said, 24)))
-    elif values is not None:
-        numbers = np.asarray(values, dtype=np.float64)
-        signed = bool((numbers < 0).any())
-        peak = float(np.nanmax(np.abs(numbers), initial=0.0)) or 1.0
-        cmap = diverging() if signed else sequential("positive")
-        drawn = ax.scatter(
-            places[:, 0],
-            places[:, 1],
-            c=numbers,
-            cmap=cmap,
-            vmin=-peak if signed else 0,
-            vmax=peak,
-            **options,
-        )
-        figure.colorbar(drawn, ax=ax, shrink=0.8, aspect=30).outline.set_visible(False)
-    else:
-        ax.scatter(places[:, 0], places[:, 1], color=FAINT, **options)
-    ax.set_axis_off()
-    ax.margins(0.06)
-    ax.set_aspect("equal" if graph.shape is not None or graph.name in ("ring", "star") else "auto")
-    legend(figure, handles)
-    return finish(figure, title)
+    return Rectangle(corner, 1, 1, facecolor=_DEAD, edgecolor=NEUTRAL, hatch=_HATCH, lw=0)
 
 
 def map_words_html(
@@ -268,7 +226,7 @@ def map_words_html(
 def neuron_map_plot(
     interactions: Interactions, layout: Layout | None = None, *, title: str | None = None
 ) -> Figure:
-    """A row's map with the borders of its groups, of GraphSpectral's tables.
+    """A row's map with the borders of its groups, or its strongest edges or pairs, of GraphSpectral's tables.
 
     Args:
         interactions: a table with ``units`` and ``map_shape`` among its arrays; others are said to have none.
@@ -289,12 +247,39 @@ def neuron_map_plot(
     padded = np.full(h * w, -1.0)
     padded[: len(arrays["groups"])] = arrays["groups"]
     labels = padded.reshape(h, w)
+    links = interactions.where(order=2)
+    links = links.take(np.flatnonzero(links.kinds != "group"))
+    # the players of pairs of groups are no cells
+    if len(links) and len(interactions.players) == len(arrays["units"]):
+        drawn = _draw_links(ax, links, w)
+        what = "edges" if set(links.kinds.tolist()) == {"edge"} else "pairs"
+        said = f"lines: the strongest {drawn} of {len(links):,} {what}, blue above 0"
+        return finish(figure, title, said if drawn else f"all {len(links):,} {what} are 0")
     _draw_borders(ax, labels)
     if h > 1:
         _write_groups(ax, labels, interactions)
-    return finish(
-        figure, title, "lines: borders of groups; numbers: their activation, in standard deviations"
+    note = "lines: borders of groups; numbers: their activation, in standard deviations"
+    return finish(figure, title, note if interactions.where(kind="group") else "lines: borders of groups")
+
+
+def _draw_links(ax: Axes, links: Interactions, w: int) -> int:
+    """The strongest edges or pairs, from unit to unit, as thick as their scores; how many."""
+    from matplotlib.collections import LineCollection
+    from matplotlib.patheffects import Normal, Stroke
+
+    terms = [t for t in links.top(_LINKS) if np.isfinite(t.score) and t.score]
+    peak = max((abs(t.score) for t in terms), default=1.0)
+    widths = [1.2 + 3.3 * abs(t.score) / peak for t in terms]
+    lines = LineCollection(
+        [[(m % w, m // w) for m in t.members] for t in terms],
+        colors=[sign_colour(t.score) for t in terms],
+        linewidths=widths,
+        capstyle="round",
+        zorder=3,
     )
+    lines.set_path_effects([Stroke(linewidth=max(widths, default=1) + 1.6, foreground="white"), Normal()])
+    ax.add_collection(lines)
+    return len(terms)
 
 
 def _write_groups(ax: Axes, labels: NDArray[np.float64], interactions: Interactions) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from hoi_captum import Example
-from hoi_captum.core.batches import batches
+from hoi_captum.core.batches import batches, check_inputs
 from hoi_captum.errors import InputError
 
 X = torch.arange(20.0).view(10, 2)
@@ -75,6 +75,29 @@ def test_a_batch_may_bring_arguments_of_its_own():
     assert (first.additional, second.additional) == (("own",), ("all",))
 
 
+def test_lists_of_tensors_are_tuples():
+    for data in (
+        DataLoader(TensorDataset(X, X * 2, Y), batch_size=4),
+        [{"inputs": [X[:6], X[:6] * 2, Y[:6]]}, [X[6:], X[6:] * 2, Y[6:]]],
+    ):
+        got = list(batches(data))
+        assert all(b.labels is None for b in got)
+        for i, known in enumerate((X, X * 2, Y)):
+            assert torch.equal(torch.cat([b.inputs[i] for b in got]), known)
+    (nested,) = batches([[[X, X * 2], Y]])
+    assert torch.equal(nested.inputs[1], X * 2)
+    assert torch.equal(nested.labels, Y)
+
+
+def test_as_many_inputs_as_the_model_takes():
+    linear = torch.nn.Linear(2, 2)
+    for model, given in ((linear, 1), (lambda a, b=0, *c: a, 3), (max, 5), (lambda a, *, b=0: a, 1)):
+        check_inputs(model, (X,) * given, None)
+    for model, given, additional in ((linear, 2, None), (linear, 1, Y), (lambda a, b: a, 1, None)):
+        with pytest.raises(InputError, match="as many inputs and additional arguments as the model takes"):
+            check_inputs(model, (X,) * given, additional)
+
+
 MASKS = torch.arange(20).view(10, 2) % 5
 
 
@@ -135,7 +158,8 @@ def test_every_batch_of_a_loader_gets_the_shared_mask():
         (3, {}, "got int"),
         ({"inputs": X}, {}, "got dict"),
         ([{"input_ids": X}], {}, "a mapping of input_ids"),
-        ([[X, Y, Y]], {}, "expected a batch to be a Tensor"),
+        ([[X, "a", Y]], {}, "expected a batch to be a Tensor"),
+        ([[X, X]], {}, r"expected labels as 10 integers.*a list of two is \[inputs, labels\]"),
         (["text"], {}, r"adapt\(model, ...\).examples"),
         (X.numpy(), {}, r"got ndarray; torch.as_tensor"),
         ([X[:0]], {}, "an empty one"),

@@ -269,3 +269,30 @@ def test_passes_are_halved_where_memory_runs_out():
         found = gradient_differences(input_gates(f, X), size=PassSize(8))
     assert calls == [8, 4, 4, 4, 4]
     torch.testing.assert_close(found, gradient_differences(input_gates(polynomial, X)), **EXACT)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("points", [1, 1 << 14])
+def test_occlusion_of_shared_sets_is_that_of_each_row_s_own(
+    order: int, points: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many examples are taken at once; the rows that are told are those of all."""
+    from itertools import combinations
+
+    from hoi_captum.core import differences
+    from hoi_captum.core.arguments import Arguments
+    from hoi_captum.core.coalitions import Players
+    from hoi_captum.core.gates import InputGates
+
+    monkeypatch.setattr(differences, "_POINTS", points)
+    x = torch.randn(4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    arguments = Arguments(lambda z: (z[:, :3].prod(1) + z[:, 3] * z[:, 4]).tanh(), x)
+    gates = InputGates(arguments, Players.from_feature_mask(arguments.inputs, None))
+    sets = torch.tensor(list(combinations(range(5), order)))
+    told: list[int] = []
+    shared = differences.occlusion(gates, sets, on_rows=told.append)
+    own = differences.occlusion(gates, sets.expand(4, -1, -1))
+    torch.testing.assert_close(shared, own, rtol=0, atol=1e-12)
+    parts = sum(len(list(combinations(range(5), k))) for k in range(order + 1))
+    assert told == sorted(told)
+    assert told[-1] == 4 * parts

@@ -81,8 +81,59 @@ def test_a_mask_is_told_from_other_arguments():
         assert token_mask((other,), 3, 4) is None
 
 
+def test_a_rows_mask_does_not_depend_on_its_neighbours():
+    types = torch.tensor([[0, 0, 1, 1], [0, 0, 0, 0], [0, 1, 1, 0]])
+    empty = MASK * torch.tensor([[1], [0], [1]])
+    odd = torch.tensor([[1, 1, 0, 0], [0, 1, 2, 3], [1, 0, 0, 0]])
+    for given in ((MASK, types), (types, MASK), (types,), (empty,), (odd,), (empty, types)):
+        whole = token_mask(given, 3, 4)
+        for row in range(3):
+            alone = token_mask(tuple(g[row : row + 1] for g in given), 1, 4)
+            assert whole[row].tolist() == ([True] * 4 if alone is None else alone[0].tolist())
+    # a row of padding alone has all of its tokens, and the others keep their mask
+    assert token_mask((empty,), 3, 4).tolist() == [MASK[0].tolist(), [1] * 4, MASK[2].tolist()]
+    assert token_mask((MASK, types), 3, 4).tolist() == MASK.bool().tolist()
+
+
+def test_the_mask_can_be_named():
+    types = 1 - MASK + torch.eye(3, 4, dtype=torch.long) * MASK
+    given = (types, MASK)
+    assert torch.equal(Pooling(mask=1).reduce((TOKENS,), given), Pooling().reduce((TOKENS,), (MASK,)))
+    for kind in ("mean", "last", "each"):
+        assert torch.equal(Pooling(kind, mask=None).reduce((TOKENS,), given), Pooling(kind).reduce((TOKENS,)))
+    assert torch.equal(Pooling(mask=0).reduce((IMAGES,)), Pooling().reduce((IMAGES,)))
+    for pooling, more in ((Pooling(mask=2), given), (Pooling(mask=0), ("text",)), (Pooling(mask=0), (ROWS,))):
+        with pytest.raises(InputError, match=r"expected an attention mask \(3 or 1, 4\)"):
+            pooling.reduce((TOKENS,), more)
+    with pytest.raises(InputError, match="of 0 and 1"):
+        Pooling(mask=0).reduce((TOKENS,), (MASK * 2,))
+
+
+@pytest.mark.parametrize("kind", ["mean", "last", "none", "each"])
+@pytest.mark.parametrize("more", [(), (MASK,)])
+def test_a_change_moves_the_neurons_by_itself_and_nothing_else(kind, more):
+    for dim, tensor in ((None, TOKENS), (1, TOKENS.transpose(1, 2).contiguous())):
+        pooling = Pooling(kind, dim)
+        samples = pooling.samples((tensor, tensor) if kind != "each" else (tensor,), more)
+        change = torch.ones_like(samples.values)
+        tensors = (tensor, tensor) if kind != "each" else (tensor,)
+        moved = pooling.add(tensors, change, more)
+        if kind != "each":
+            torch.testing.assert_close(pooling.reduce(moved, more), samples.values[:, 0] + 1)
+        mask = MASK if more else torch.ones_like(MASK)
+        last = torch.zeros_like(MASK).scatter(1, torch.tensor([[3], [1], [2]] if more else [[3]] * 3), 1)
+        read = {"mean": mask, "each": mask, "last": last, "none": torch.ones_like(mask)}[kind]
+        expected = TOKENS + read.unsqueeze(-1)
+        torch.testing.assert_close(moved[0], expected if dim is None else expected.transpose(1, 2))
+    assert torch.equal(Pooling().add((IMAGES,), torch.ones(3, 1, 5))[0], IMAGES + 1)
+
+
 @pytest.mark.parametrize(
-    "options", [{"kind": "max"}, {"neuron_dim": 0}, {"neuron_dim": True}, {"neuron_dim": 1.0}]
+    "options",
+    [
+        *({"kind": "max"}, {"neuron_dim": 0}, {"neuron_dim": True}, {"neuron_dim": 1.0}),
+        *({"mask": -1}, {"mask": True}, {"mask": "first"}),
+    ],
 )
 def test_unusable_options_are_refused(options):
     with pytest.raises(OptionError):

@@ -7,6 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
+from hoi_captum.errors import InputError
 from hoi_captum.graphs import assign_to_graph, grid, line, ring, spectral_places, star
 from hoi_captum.graphs.layouts import anneal
 
@@ -170,3 +171,14 @@ def test_places_have_the_dimensions_asked_for(n: int, dimensions: int) -> None:
 @pytest.mark.parametrize("n", [1, 4])
 def test_few_nodes_have_three_dimensions_too(n: int) -> None:
     assert spectral_places(star(n).adjacency, 3).shape == (n, 3)
+
+
+def test_other_sizes_are_refused() -> None:
+    places = np.zeros((4, 2))
+    for affinity, adjacency, where in (
+        (np.eye(5), np.eye(4), places),
+        (np.eye(4), np.eye(4), places[:3]),
+        (np.eye(4)[:2], np.eye(4), places),
+    ):
+        with pytest.raises(InputError, match="of as many neurons as nodes, got shapes"):
+            assign_to_graph(affinity, adjacency, where)

@@ -14,7 +14,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from hoi_captum.errors import FidelityWarning, InputError, OptionError
+from hoi_captum.errors import FidelityWarning, InputError, ModelOutputError, OptionError
 from hoi_captum.graphs import (
     GraphSchedule,
     GraphSpectralRegularizer,
@@ -205,6 +205,21 @@ def test_what_cannot_be_penalised_is_said() -> None:
         regularizer.penalty()
 
 
+def test_activations_that_are_none_are_refused() -> None:
+    layer = nn.Identity()
+    with GraphSpectralRegularizer(layer) as regularizer:
+        with pytest.raises(InputError, match="at least one row of the layer Identity, got an empty batch"):
+            layer(rows()[:0])
+        layer(rows() * float("nan"))
+        with pytest.raises(ModelOutputError, match=r"finite activations, got NaN .* Identity in step 1;"):
+            regularizer.penalty()
+        with pytest.raises(InputError, match=r"\(rows, neurons\) or more dimensions, got shape \(6,\)"):
+            layer(rows()[0])
+    for dim in (2, -2):
+        with GraphSpectralRegularizer(layer, neuron_dim=dim), pytest.raises(InputError, match="neuron_dim"):
+            layer(rows())
+
+
 @pytest.mark.parametrize("graph", [(3, 5), ring(10), ring(13).adjacency])
 def test_a_graph_of_another_size_is_refused(graph: Any) -> None:
     net = mlp()
@@ -242,6 +257,16 @@ def test_a_graph_may_be_given(graph: Any) -> None:
         ({"scale": "last"}, OptionError, "expected scale to be one of none, first"),
         ({"time": -1}, OptionError, "expected time to be a number"),
         ({"neuron_dim": 0}, OptionError, "expected neuron_dim"),
+        ({"warm_up": -1}, OptionError, "expected warm_up"),
+        ({"graph": "learned", "warm_up": 5}, OptionError, "schedule=GraphSchedule"),
+        ({"form": "heat", "time": 0}, OptionError, "expected time above 0 with form='heat'"),
+        ({"schedule": GraphSchedule()}, OptionError, "expected schedule only with graph='learned'"),
+        (
+            {"graph": "learned", "schedule": {"warm_up": 3}},
+            OptionError,
+            "expected schedule to be a hoi_captum.graphs.GraphSchedule, got dict",
+        ),
+        ({"graph": np.zeros((4, 4))}, InputError, "a graph with edges, got 4 nodes without any"),
     ],
 )
 def test_other_options_are_refused(options: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -265,7 +290,7 @@ def test_a_layer_is_a_module_that_gives_tensors() -> None:
 def test_scale_first_is_that_of_twenty_steps_and_then_stays() -> None:
     layer, squares = nn.Identity(), []
     by_hand = SmoothnessPenalty(grid(6))
-    with GraphSpectralRegularizer(layer, alpha=1.0, scale="first") as regularizer:
+    with GraphSpectralRegularizer(layer, alpha=1.0, scale="first", warm_up=0) as regularizer:
         for step in range(25):
             z = rows(8, step) * (step + 1)
             layer(z)
@@ -278,10 +303,47 @@ def test_scale_first_is_that_of_twenty_steps_and_then_stays() -> None:
 def test_scale_first_makes_alpha_mean_the_same(factor: float) -> None:
     found = []
     for size in (1.0, factor):
-        with GraphSpectralRegularizer(layer := nn.Identity(), scale="first") as regularizer:
-            layer(rows() * size)
-            found.append(regularizer.penalty().item())
+        with GraphSpectralRegularizer(layer := nn.Identity(), scale="first", warm_up=2) as regularizer:
+            for _ in range(3):
+                layer(rows() * size)
+                last = regularizer.penalty().item()
+            found.append(last)
+    assert found[0] > 0
     assert found[1] == pytest.approx(found[0], rel=1e-5)
+
+
+@pytest.mark.parametrize(("given", "warm_up"), [(None, 100), (30, 30), (5, 5)])
+def test_scale_first_is_that_of_the_warm_up_s_end(given: int | None, warm_up: int) -> None:
+    """What a new network gives at first is next to nothing, and says nothing of its scale."""
+    layer, squares = nn.Identity(), []
+    by_hand = SmoothnessPenalty(grid(6))
+    with GraphSpectralRegularizer(layer, alpha=1.0, scale="first", warm_up=given) as regularizer:
+        for step in range(warm_up + 3):
+            assert regularizer.phase == ("warm-up" if step < warm_up else "on")
+            z = rows(8, step) * (step + 1)
+            layer(z)
+            if step < warm_up:
+                squares.append(z.square().mean().item())
+                assert regularizer.penalty() == 0
+            else:
+                known = by_hand(z / np.mean(squares[-20:]) ** 0.5)
+                torch.testing.assert_close(regularizer.penalty(), known)
+
+
+def test_scale_first_of_a_learned_graph_is_that_of_its_schedule_s_warm_up() -> None:
+    layer, squares = nn.Identity(), []
+    plan = GraphSchedule(warm_up=30, n_neighbors=3)
+    options: dict[str, Any] = {"alpha": 1.0, "scale": "first", "schedule": plan}
+    with GraphSpectralRegularizer(layer, "learned", **options) as regularizer:
+        for step in range(32):
+            z = rows(40, step) + torch.randn(40, 1)
+            layer(z)
+            squares.append(z.square().mean().item())
+            given = regularizer.penalty()
+            assert (given == 0) == (step < 30)
+    assert regularizer.graph_ is not None
+    by_hand = SmoothnessPenalty(regularizer.graph_, laplacian="symmetric")
+    torch.testing.assert_close(given, by_hand(z / np.mean(squares[10:30]) ** 0.5))
 
 
 def test_health_is_told_for_each_hundred_steps() -> None:
@@ -320,6 +382,38 @@ def test_an_alpha_that_kills_the_layer_is_told_once() -> None:
         trained(100.0)
     assert len(told) == 1
     assert told[0].filename == __file__
+
+
+def shown(values: list[Tensor], **options: Any) -> str:
+    """What is warned of where the layer gives these for a hundred steps each."""
+    layer = nn.Identity()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with GraphSpectralRegularizer(layer, **options) as regularizer:
+            for value in values:
+                for _ in range(100):
+                    layer(value)
+                    regularizer.penalty()
+    (only,) = told
+    assert only.category is FidelityWarning
+    return str(only.message)
+
+
+def test_the_warning_fits_the_form_and_what_was_seen() -> None:
+    ones = torch.ones(4, 10)
+    small = shown([ones, ones * 1e-4])
+    assert "killing the layer: after 200 steps its mean absolute activation is 0.0001 (at first 1)" in small
+    assert "always 0" not in small
+    assert "form='rayleigh'" in small
+    assert "rayleigh" not in shown([ones, ones * 1e-4], form="rayleigh")
+    scaled = shown([ones, ones, ones * 1e-4], scale="first")
+    assert "a warm_up of more than 100 steps, since scale='first' is that of its end" in scaled
+    half = torch.cat([torch.zeros(4, 6), 2 * torch.ones(4, 4)], 1)
+    for form in ("raw", "rayleigh"):
+        dead = shown([ones, half], form=form)
+        assert dead.startswith("60% of the layer's units are always 0 after 200 steps with alpha=0.03 (0% in")
+        assert "killing" not in dead
+        assert "rayleigh" not in dead
 
 
 @pytest.mark.parametrize(("alpha", "form"), [(0.0, "raw"), (0.03, "raw"), (1.0, "rayleigh")])
@@ -387,7 +481,7 @@ class Digits(NamedTuple):
 
 
 @cache
-def digits(alpha: float) -> Digits:
+def digits(alpha: float, scale: str = "none") -> Digits:
     x, y = load_digits(return_X_y=True)
     parts = train_test_split(x / 16, y, test_size=0.3, stratify=y, random_state=0)
     x_train, x_test, y_train, y_test = (torch.tensor(part) for part in parts)
@@ -396,7 +490,7 @@ def digits(alpha: float) -> Digits:
     net = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 10))
     optimiser = torch.optim.Adam(net.parameters(), 1e-3)
     generator = torch.Generator().manual_seed(0)
-    with GraphSpectralRegularizer(net[3], "grid", alpha) as regularizer:
+    with GraphSpectralRegularizer(net[3], "grid", alpha, scale=scale) as regularizer:
         for _ in range(2000):
             chosen = torch.randint(len(x_train), (64,), generator=generator)
             loss = nn.functional.cross_entropy(net(x_train[chosen]), y_train[chosen]) + regularizer.penalty()
@@ -420,6 +514,14 @@ def test_digits_are_told_apart_as_well_on_maps_that_are_smooth() -> None:
     assert smooth.moran >= 0.7
     assert abs(plain.moran) < 0.1
     assert smooth.dead <= 0.05
+
+
+@pytest.mark.parametrize("alpha", [0.03, 0.3])
+def test_scale_first_leaves_digits_alive(alpha: float) -> None:
+    plain, scaled = digits(0.0), digits(alpha, "first")
+    assert scaled.accuracy >= plain.accuracy - 0.015
+    assert scaled.moran >= 0.5
+    assert scaled.dead <= 0.1
 
 
 def test_a_trainer_of_transformers(tmp_path: Any) -> None:

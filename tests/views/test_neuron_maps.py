@@ -132,3 +132,62 @@ def test_a_row_of_a_map_shows_its_groups() -> None:
     np.testing.assert_allclose(image, [[1, 1 / 3], [0, 0]])
     assert "+1.5" in texts(figure)
     assert "-0.5" in texts(figure)
+
+
+def test_lines_are_the_strongest_edges_or_pairs() -> None:
+    arrays = {"units": np.arange(4.0), "groups": np.zeros(4, dtype=int), "map_shape": np.array([2, 2])}
+    for kind, what in (("edge", "edges"), ("taylor", "pairs")):
+        terms = [Term((0, 1), kind, None, 1.5, None), Term((2, 3), kind, None, -3.0, None)]
+        terms.append(Term((0, 2), kind, None, 0.0, None))
+        table = Interactions.from_terms("abcd", terms, provenance=Provenance("m"), arrays=arrays)
+        figure = views.neuron_map_plot(table)
+        figure.savefig(BytesIO(), format="png")
+        (lines,) = figure.axes[0].collections
+        ends = [part.tolist() for part in lines.get_segments()]
+        assert ends == [[[0, 1], [1, 1]], [[0, 0], [1, 0]]]
+        widths = lines.get_linewidths()
+        assert widths[0] > widths[1]
+        assert f"the strongest 2 of 3 {what}" in figure.get_supxlabel()
+        none = table.take(np.flatnonzero(table.scores == 0))
+        assert views.neuron_map_plot(none).get_supxlabel() == f"all 1 {what} are 0"
+
+
+def test_contrasts_say_which_colour_is_above_the_mean(classes: Classes) -> None:
+    figure = views.class_maps_plot(classes, contrast=True)
+    said = [t.get_text() for t in figure.axes[-1].get_yticklabels()]
+    assert said == ["less than the mean", "the mean", "more than the mean"]
+
+
+def test_the_legend_of_a_segmentation_fits_and_dead_units_are_hatched() -> None:
+    segments = np.arange(16.0).reshape(4, 4) % 11 - 1
+    figure = views.segmentation_plot(
+        Classes(np.zeros((10, 4, 4)), segments, tuple(f"a class {i}" for i in range(10)))
+    )
+    figure.savefig(BytesIO(), format="png")
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
+    assert [p.get_hatch() for p in figure.axes[0].patches] == ["////"] * 2
+
+
+def test_groups_and_names_of_another_number_are_refused() -> None:
+    views.neuron_maps_plot(np.array([[1.0, 2.0], [3.0, np.nan]]), groups=[0, 0, 1])
+    for groups in ([0, 1], [0] * 5):
+        with pytest.raises(InputError, match="expected groups of the 4 units of a map 2 x 2, got"):
+            views.neuron_maps_plot(np.ones((2, 2)), groups=groups)
+    with pytest.raises(InputError, match="expected names of the labels 0 to 3, got 2 of them"):
+        views.neuron_graph_plot(graphs.ring(4), labels=np.arange(4), names=["a", "b"])
+
+
+def test_pieces_of_a_graph_lie_beside_each_other() -> None:
+    a = np.zeros((17, 17))
+    a[:9, :9], a[9:16, 9:16] = graphs.ring(9).adjacency, graphs.ring(7).adjacency
+    figure = views.neuron_graph_plot(graphs.NeuronGraph.from_adjacency(a))
+    figure.savefig(BytesIO(), format="png")
+    places = np.asarray(figure.axes[0].collections[1].get_offsets())
+    boxes = [(places[p].min(0), places[p].max(0)) for p in (slice(9), slice(9, 16), slice(16, 17))]
+    assert np.ptp(places[:9], axis=0).min() > 1
+    for i in range(3):
+        for j in range(i):
+            apart = (boxes[i][0] > boxes[j][1]) | (boxes[j][0] > boxes[i][1])
+            assert apart.any()

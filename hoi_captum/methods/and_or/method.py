@@ -118,8 +118,8 @@ class GeneralizableAndOr(GameMethod):
         super().__init__(forward_func)
         self.settings = Settings(
             alpha=check_number("alpha", alpha, low=0.0, high=1.0),
-            error_bound=check_number("error_bound", error_bound, low=0.0),
-            specific_bound=check_number("specific_bound", specific_bound, low=0.0),
+            error_bound=check_number("error_bound", error_bound, low=0.0, finite=False),
+            specific_bound=check_number("specific_bound", specific_bound, low=0.0, finite=False),
             order_weight=check_number("order_weight", order_weight, low=0.0),
             tie_break=_check_tie_break(tie_break),
             solver=check_choice("solver", solver, SOLVERS),

@@ -6,25 +6,31 @@ import os
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hoi_captum.core.layer_method import LayerMethod
+from hoi_captum.core.batches import check_inputs
+from hoi_captum.core.example import as_tensors
+from hoi_captum.core.layer_method import LayerMethod, LayerRows
 from hoi_captum.core.options import check_choice, check_count, check_flag, check_number
+from hoi_captum.core.pooling import Pooling
 from hoi_captum.core.state import preserved_state, warn_of_training_mode
 from hoi_captum.errors import (
     DataWarning,
     FidelityError,
     FidelityWarning,
     InputError,
+    NotFittedError,
     OptionError,
 )
-from hoi_captum.graphs.affinities import correlations, graph_of_rows
+from hoi_captum.graphs.affinities import AFFINITIES, correlations, graph_of_rows
+from hoi_captum.graphs.checks import check_cells
 from hoi_captum.graphs.groups import spectral_groups
 from hoi_captum.graphs.layouts import assign_to_graph
 from hoi_captum.graphs.neuron_graph import NeuronGraph
@@ -34,14 +40,19 @@ from hoi_captum.graphs.schedule import GraphLearner, GraphSchedule
 from hoi_captum.measures.neuron_maps import dead_units, fraction_of_variance_explained
 from hoi_captum.methods.graph_spectral.probe import Training, train_probe
 from hoi_captum.methods.graph_spectral.results import MapQuality
-from hoi_captum.methods.graph_spectral.samples import Reservoir
-from hoi_captum.methods.graph_spectral.saving import read_fitted, write_fitted
+from hoi_captum.methods.graph_spectral.samples import Reservoir, WholeRows
+from hoi_captum.methods.graph_spectral.saving import read_fitted, some_weights, write_fitted
 from hoi_captum.methods.graph_spectral.units import LayoutUnits, Units
 
+_LEARNED = (
+    *("units_", "graph_", "quality_", "groups_", "membership_", "unit_mean_", "unit_std_", "unit_names"),
+    *("layer_name_", "n_neurons_", "fit_rows_", "fit_seconds_"),
+)
 METHODS = ("probe", "layout")
 TERMS = ("groups", "edges", "pairs")
 N_NODES = 64  # of a probe's map, 8 x 8 as in the paper
 MOST_SAMPLES = 20_000
+MOST_ROWS = 1_000  # whose maps tell what is usual
 _LEAST_ROWS = 20
 _WELCOME = 0.8  # FVE below it is warned of
 _USABLE = 0.5  # and below this refused
@@ -53,6 +64,7 @@ class LayerMap(LayerMethod):
     """A layer method that has a map of units; arguments as of ``GraphSpectral``."""
 
     poolings: ClassVar[tuple[str, ...]] = ("each", "mean", "last", "none")
+    _weights: list[float] | None = None  # of the model at fit, where it is seen
 
     def __init__(
         self,
@@ -64,7 +76,7 @@ class LayerMap(LayerMethod):
         method: str = "probe",
         n_nodes: int | None = None,
         alpha: float = 0.1,
-        pooling: str = "each",
+        pooling: str | Pooling = "each",
         neuron_dim: int | None = None,
         terms: str = "groups",
         n_groups: int | None = None,
@@ -89,11 +101,17 @@ class LayerMap(LayerMethod):
         self.alpha = check_number("alpha", alpha, low=0.0)
         self.terms = check_choice("terms", terms, TERMS)
         self.n_groups = None if n_groups is None else check_count("n_groups", n_groups)
-        self.affinity = ("knn" if method == "probe" else "adaptive") if affinity is None else affinity
-        self.schedule = GraphSchedule(
-            warm_up=check_count("max_steps", max_steps, low=10) // 3, affinity=self.affinity
-        )
+        self.affinity = None if affinity is None else check_choice("affinity", affinity, AFFINITIES)
+        if affinity is not None and not is_learned(self.graph):
+            raise OptionError(f"expected affinity only with graph='learned', got {affinity!r}; leave it out")
         self.n_swaps = None if n_swaps is None else check_count("n_swaps", n_swaps, low=0)
+        if n_swaps is not None and (method == "probe" or is_learned(self.graph)):
+            raise OptionError(
+                f"expected n_swaps only with method='layout' on a given graph, got {n_swaps}; leave it out"
+            )
+        self.schedule = GraphSchedule(
+            warm_up=check_count("max_steps", max_steps, low=10) // 3, affinity=self.affinity or "knn"
+        )
         self.held_out = check_number("held_out", held_out, low=0.01, high=0.5)
         self.force = check_flag("force", force)
         self.max_players = check_count("max_players", max_players)
@@ -135,6 +153,7 @@ class LayerMap(LayerMethod):
         started = time.perf_counter()
         warn_of_training_mode(self.forward_func)
         reservoir = Reservoir(MOST_SAMPLES, self.random_state)
+        whole = WholeRows(MOST_ROWS, MOST_SAMPLES, self.random_state)
         with preserved_state(self.forward_func):
             for rows in self._stream(
                 self.forward_func,
@@ -146,6 +165,7 @@ class LayerMap(LayerMethod):
             ):
                 samples = self.pooling.samples(rows.tensors, rows.arguments.additional)
                 reservoir.add(samples.values, samples.kept)
+                whole.add(samples.values, samples.kept)
         if reservoir.n_rows < _LEAST_ROWS:
             raise InputError(
                 f"expected at least {_LEAST_ROWS} rows to learn a map from, got {reservoir.n_rows}"
@@ -161,8 +181,12 @@ class LayerMap(LayerMethod):
         self.units_, self.graph_, self.quality_ = units, graph, quality
         self._at_input, self.layer_name_ = attribute_to_layer_input, self._layer_name()
         self.n_neurons_ = samples.values.shape[-1]
-        self.unit_mean_, self.unit_std_ = seen.mean(0), np.maximum(seen.std(0), 1e-12)
+        maps = seen
+        if reservoir.seen != reservoir.n_rows:  # maps of inputs vary less than their tokens or positions
+            maps = np.stack([units.encode(own).double().mean(0).numpy() for own in whole.rows() if len(own)])
+        self.unit_mean_, self.unit_std_ = maps.mean(0), np.maximum(maps.std(0), 1e-12)
         self.groups_, self.membership_ = groups, membership
+        self._weights = some_weights(self.forward_func)
         self.fit_rows_, self.fit_seconds_ = reservoir.n_rows, time.perf_counter() - started
         return self
 
@@ -185,7 +209,7 @@ class LayerMap(LayerMethod):
                 step, pieces = learner.zeros[-1]
                 warnings.warn(
                     f"the learned graph fell apart into {pieces} pieces at step {step:,}, where learning "
-                    "stopped: the pieces are groups; graph='grid' makes a picture instead",
+                    "stopped: no edge says how they lie to each other; graph='grid' makes one picture",
                     DataWarning,
                     stacklevel=3,
                 )
@@ -200,11 +224,12 @@ class LayerMap(LayerMethod):
     ) -> tuple[Units, NeuronGraph]:
         n, rows = samples.shape[1], samples.double().numpy()
         if is_learned(self.graph):
-            graph, _ = graph_of_rows(rows, self.affinity, None)
+            graph, still = graph_of_rows(rows, self.affinity or "adaptive", None)
             if not graph.is_connected:
+                alone = f" ({int(still.sum())} of them constant neurons)" if still.any() else ""
                 warnings.warn(
-                    f"the learned graph has {int(graph.components.max()) + 1} pieces that nothing joins: "
-                    "they are groups of their own, constant neurons among them",
+                    f"the learned graph has {int(graph.components.max()) + 1} pieces{alone} that nothing "
+                    "joins: no edge says how they lie to each other; graph='grid' makes one picture",
                     DataWarning,
                     stacklevel=4,
                 )
@@ -261,6 +286,35 @@ class LayerMap(LayerMethod):
                 stacklevel=3,
             )
 
+    def _read(
+        self,
+        forward_func: Callable[..., Any],
+        inputs: Any,
+        target: Any = None,
+        additional_forward_args: Any = None,
+        *,
+        at_input: bool = False,
+    ) -> LayerRows:
+        check_inputs(forward_func, inputs, additional_forward_args)
+        try:
+            rows = super()._read(forward_func, inputs, target, additional_forward_args, at_input=at_input)
+        except InputError as error:
+            if any(x.dim() > 1 for x in as_tensors(inputs)):
+                raise
+            raise InputError(f"{error}; of one row, which has no dimension of rows, give x[None]") from error
+        for tensor in rows.tensors:
+            check_cells(tensor, self.pooling.neuron_dim)
+        return rows
+
+    if not TYPE_CHECKING:  # a checker would take it that every attribute is there
+
+        def __getattr__(self, name: str) -> Any:
+            if name in _LEARNED:
+                raise NotFittedError(
+                    f"this {type(self).__name__} has no {name} yet; call fit(data) before using it"
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def _write(self, path: str | os.PathLike[str]) -> Path:
         return write_fitted(self, path)
 
@@ -274,8 +328,7 @@ class LayerMap(LayerMethod):
             "method": self.method,
             "n_nodes": self.n_nodes,
             "alpha": self.alpha,
-            "pooling": self.pooling.kind,
-            "neuron_dim": self.pooling.neuron_dim,
+            "pooling": asdict(self.pooling),
             "terms": self.terms,
             "n_groups": self.n_groups,
             "affinity": self.affinity,
@@ -287,7 +340,7 @@ class LayerMap(LayerMethod):
             "max_players": self.max_players,
             "random_state": self.random_state,
         }
-        names = ("layer_name_", "n_neurons_", "fit_rows_", "fit_seconds_", "_at_input")
+        names = ("layer_name_", "n_neurons_", "fit_rows_", "fit_seconds_", "_at_input", "_weights")
         return options, {name: getattr(self, name) for name in names}
 
 

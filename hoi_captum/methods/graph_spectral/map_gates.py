@@ -2,8 +2,6 @@ r"""Gates on the units of a map, spliced into the model: :math:`h' = h + V(\alph
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -54,7 +52,8 @@ class MapGates(Gates):
         self, rows: Tensor, scale: Tensor | None, shift: Tensor | None, channels: Tensor | None
     ) -> Tensor:
         def splice(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            samples = self._pooling.samples(tensors, self.arguments.additional_of(rows))
+            additional = self.arguments.additional_of(rows)
+            samples = self._pooling.samples(tensors, additional)
             u = self._units.encode(samples.values)
             moved = u
             if scale is not None:
@@ -62,15 +61,8 @@ class MapGates(Gates):
             if shift is not None:
                 moved = moved + self.players.on_cells(shift, 0, rows).to(u).unsqueeze(1)
             change = self._units.decode(moved) - self._units.decode(u)
-            change = change * samples.kept.unsqueeze(-1)  # padding stays what it is
-            return added(tensors, change, self._pooling)
+            return self._pooling.add(tensors, change, additional)
 
         inputs = copies_of(self.arguments.inputs, rows)
         with tapped(self._layer, splice, at_input=self._at_input, call=self._call):
             return self.arguments.run(inputs, rows)
-
-
-def added(tensors: tuple[Tensor, ...], change: Tensor, pooling: Pooling) -> tuple[Tensor, ...]:
-    """Layer tensors with a change of their samples, (rows, m, n), added to their cells."""
-    cells: Any = pooling.spread_samples(change, [t.shape for t in tensors])
-    return tuple((t + c.to(t)).to(t.dtype) for t, c in zip(tensors, cells, strict=True))

@@ -52,9 +52,10 @@ class GraphSpectral(MapReader):
         method (str): ``probe`` or ``layout``. Default: probe
         n_nodes (int, optional): units of a probe. Default: None (the graph's, or 64)
         alpha (float): weight of the probe's smoothness, of any layer's scale. Default: 0.1
-        pooling (str): ``each`` token or position is a sample of its own, and a row's map their mean (over
-            those that an attention mask leaves); or first pooled by ``mean``, the ``last`` token, or with
-            ``none`` every cell a neuron. Default: each
+        pooling (str or Pooling): ``each`` token or position is a sample of its own, and a row's map their
+            mean (over those that an attention mask leaves; ``Pooling("each", mask=1)`` says which additional
+            argument that is); or first pooled by ``mean``, the ``last`` token, or with ``none`` every cell a
+            neuron. Default: each
         neuron_dim (int, optional): dimension of the neurons in the layer. Default: None (the last of
             three, otherwise the first behind the rows)
         terms (str): what :meth:`interact` gives: ``groups`` of units, ``edges`` of the graph, or ``pairs`` of
@@ -75,7 +76,7 @@ class GraphSpectral(MapReader):
         graph_: the :class:`~hoi_captum.graphs.NeuronGraph` of the k units.
         quality_: a :class:`MapQuality`: variance explained on held-out samples, roughness, dead units.
         groups_, membership_: (k,) the group of each unit (-1: none), and its correlation with the group.
-        unit_mean_, unit_std_: (k,) of the units' activations over the samples.
+        unit_mean_, unit_std_: (k,) of the inputs' maps (where they have several samples, of a thousand).
 
     Raises:
         OptionError, InputError: arguments that cannot be used.

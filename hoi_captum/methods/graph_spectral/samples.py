@@ -53,3 +53,39 @@ class Reservoir:
         judging[order[: max(1, round(held_out * self.n_rows))]] = True
         is_judge = judging[self._rows]
         return self._values[~is_judge], self._values[is_judge]
+
+
+class WholeRows:
+    """All samples of some of the inputs, each input as likely as any other.
+
+    Args:
+        most: inputs.
+        size: most samples, as far as :attr:`least` inputs allow.
+        seed: of the choice.
+    """
+
+    least = 20
+
+    def __init__(self, most: int, size: int, seed: int) -> None:
+        self._most, self._size, self._generator = most, size, torch.Generator().manual_seed(seed)
+        self._held: list[tuple[float, Tensor]] = []
+
+    def add(self, values: Tensor, kept: Tensor) -> None:
+        """Samples of some more inputs; arguments as of :meth:`Reservoir.add`."""
+        keys = torch.rand(len(values), generator=self._generator, dtype=torch.float64).tolist()
+        bound = max((key for key, _ in self._held), default=1.0) if len(self._held) >= self._most else 1.0
+        for key, own, mask in zip(keys, values.detach(), kept, strict=True):
+            if key < bound:  # no copy of what would not stay
+                self._held.append((key, own[mask].cpu().float()))
+        self._held.sort(key=lambda one: one[0])
+        total, count = 0, 0
+        for _, own in self._held[: self._most]:
+            total += len(own)
+            if total > self._size and count >= self.least:
+                break
+            count += 1
+        del self._held[count:]
+
+    def rows(self) -> list[Tensor]:
+        """(m, n) of each input, which may differ in m."""
+        return [own for _, own in self._held]

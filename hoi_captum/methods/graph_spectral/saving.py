@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
 from hoi_captum.core.files import read_safetensors, write_safetensors
-from hoi_captum.errors import FileError
+from hoi_captum.core.pooling import Pooling
+from hoi_captum.core.state import module_behind
+from hoi_captum.errors import DataWarning, FileError
 from hoi_captum.graphs.neuron_graph import NeuronGraph
+from hoi_captum.graphs.predefined import is_learned
 from hoi_captum.methods.graph_spectral.results import MapQuality
 from hoi_captum.methods.graph_spectral.units import LayoutUnits, ProbeUnits, Units
 
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
 
 FORMAT = "hoi_captum.graph_spectral/1"
 _UNITS: dict[str, type[Units]] = {"probe": ProbeUnits, "layout": LayoutUnits}
+_WEIGHTS = 32
 _ARRAYS = ("groups_", "membership_", "unit_mean_", "unit_std_")
 
 Fitted = TypeVar("Fitted", bound="LayerMap")
@@ -74,7 +80,13 @@ def read_fitted(
         )
         given: Any = said["given"]
         given = graph if given is None else tuple(given) if isinstance(given, list) else given
-        method = cls(forward_func, layer, device_ids, graph=given, **content["options"])
+        options = dict(content["options"])
+        options["pooling"] = Pooling(**options["pooling"])
+        if not is_learned(given):  # which earlier files named all the same
+            options["affinity"] = None
+        if options["method"] == "probe" or is_learned(given):
+            options["n_swaps"] = None
+        method = cls(forward_func, layer, device_ids, graph=given, **options)
         kind = _UNITS[method.method]
         units = {f.name: torch.as_tensor(arrays[f"units.{f.name}"]) for f in fields(kind)}
         method.units_, method.graph_ = kind(**units), graph
@@ -85,4 +97,27 @@ def read_fitted(
             setattr(method, name, value)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise FileError(f"{path} is damaged: {error!r}") from error
+    now = some_weights(forward_func)
+    if None not in (now, method._weights) and not _alike(now, method._weights):
+        warnings.warn(
+            f"{path} was learned of a model with other weights: its map says nothing of this one, unless it "
+            "differs behind the layer alone",
+            DataWarning,
+            stacklevel=4,
+        )
     return method
+
+
+def some_weights(forward_func: Callable[..., Any]) -> list[float] | None:
+    """The middle weight of 32 parameters at most, which tell a model; None where it is not seen."""
+    model = module_behind(forward_func)
+    if model is None:
+        return None
+    parameters = [p for p in model.parameters() if p.numel()]
+    chosen = np.unique(np.linspace(0, len(parameters) - 1, min(_WEIGHTS, len(parameters))).astype(int))
+    return [float(parameters[i].detach().flatten()[parameters[i].numel() // 2]) for i in chosen]
+
+
+def _alike(now: Any, then: Any) -> bool:
+    """Whether these are the same weights, in half precision perhaps."""
+    return len(now) == len(then) and np.allclose(now, then, rtol=0.02, atol=1e-4)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hoi_captum.core.gates import copies_of
 from hoi_captum.core.layer_method import LayerRows
 from hoi_captum.core.layers import tapped
 from hoi_captum.errors import InputError, ModelOutputError
@@ -29,13 +30,13 @@ def run_masked(
         value: what is put there.
         at_input: set what enters the layer.
     """
-    arguments = rows.arguments
+    arguments, every = rows.arguments, torch.arange(len(rows))
 
     def silence(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(t.masked_fill((m > 0).to(t.device), value) for t, m in zip(tensors, masks, strict=True))
 
     with torch.no_grad(), tapped(layer, silence, at_input=at_input, call=rows.calls):
-        return arguments.output(arguments.inputs, torch.arange(arguments.n_examples))
+        return arguments.output(copies_of(arguments.inputs, every), every)
 
 
 class RegionCounts:

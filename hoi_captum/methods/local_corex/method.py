@@ -46,9 +46,11 @@ class LayerLocalCorEx(LayerRegions):
         n_factors (int): factors of each cluster; superfluous ones get a total correlation near 0.
             Default: 30
         n_clusters (int, optional): regions of the data. Default: None (one for each 200 rows, at most 20)
-        pooling (str): how a layer's cells become neurons: ``mean`` over tokens (those that an attention mask
-            among the additional arguments leaves) or positions, ``last`` token, or ``none``: every cell is
-            a neuron. Default: ``mean``
+        pooling (str or Pooling): how a layer's cells become neurons: ``mean`` over tokens (those that an
+            attention mask among the additional arguments leaves) or positions, ``last`` token, or ``none``:
+            every cell is a neuron. The mask is told by its shape and its 0 and 1; where there are token types
+            too give it first, or say its place, ``Pooling("mean", mask=1)`` (mask=None: there is none).
+            Default: ``mean``
         neuron_dim (int, optional): dimension of the neurons in the layer. Default: None (the last of
             three, otherwise the first behind the rows)
         include_logits (bool or Sequence[int]): also give CorEx the log-softmax of the outputs, of all
@@ -213,7 +215,8 @@ class LayerLocalCorEx(LayerRegions):
         Args:
             inputs: rows that the network is run with.
             factor: along which to move.
-            strength: s for -s, 0 and s, or a sequence of strengths. Default: 1
+            strength: s for -s, 0 and s, or a sequence of strengths; the tokens or positions that neurons were
+                read from move by it. Default: 1
             cluster: whose factor. Default: None (the region of the first row)
             direction: what a strength of 1 adds to the neurons: ``signed-mi`` (I(Y_j; X_i) with the sign of
                 the correlation, so that the factor rises), ``mi`` (the paper's, whatever the sign) or
@@ -239,13 +242,10 @@ class LayerLocalCorEx(LayerRegions):
         n = len(self.neuron_names_)
         along = direction_of(self._model(k, factor), factor, direction)[:n]
         start = torch.as_tensor(self.means_[k]) - rows.neurons.cpu() if around == "cluster" else 0.0
-        shifts = [
-            self.pooling.spread((start + s * torch.as_tensor(along)).expand(len(rows), n), rows.shapes)
-            for s in strengths
-        ]
+        shifts = [(start + s * torch.as_tensor(along)).expand(len(rows), n) for s in strengths]
         with preserved_state(self.forward_func):
             outputs, decoded = run_shifted(
-                rows, self.layer, shifts, decoder, decoder_layer, at_input=self._at_input
+                rows, self.layer, self.pooling, shifts, decoder, decoder_layer, at_input=self._at_input
             )
         return Perturbation(np.asarray(strengths), outputs, decoded, along, k, factor)
 

@@ -13,9 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hoi_captum.core.gates import copies_of
 from hoi_captum.core.layer_method import LayerRows
 from hoi_captum.core.layers import LayerReading, read_layer, tapped
 from hoi_captum.core.options import check_choice
+from hoi_captum.core.pooling import Pooling
 from hoi_captum.errors import InputError, ModelOutputError, OptionError
 
 STARTS = ("inputs", "cluster")
@@ -74,7 +76,8 @@ def direction_of(model: Any, factor: int, direction: str | None) -> NDArray[np.f
 def run_shifted(
     rows: LayerRows,
     layer: nn.Module,
-    shifts: Sequence[tuple[Tensor, ...]],
+    pooling: Pooling,
+    shifts: Sequence[Tensor],
     decoder: Callable[..., Tensor] | None,
     decoder_layer: nn.Module | None,
     *,
@@ -85,7 +88,8 @@ def run_shifted(
     Args:
         rows: the forward function and its inputs, and what the layer gave.
         layer: what is shifted, in the run that was read.
-        shifts: for each strength what is added to the layer's tensors.
+        pooling: of the layer; what it reads is moved.
+        shifts: (rows, neurons) for each strength, what is added to the neurons.
         decoder: a function of what ``decoder_layer`` (or, if None, the shifted layer) gives.
         at_input: shift what enters the layer.
 
@@ -106,11 +110,11 @@ def run_shifted(
     outputs, decoded = [], []
     for shift in shifts:
 
-        def move(tensors: tuple[Tensor, ...], shift: tuple[Tensor, ...] = shift) -> tuple[Tensor, ...]:
+        def move(tensors: tuple[Tensor, ...], shift: Tensor = shift) -> tuple[Tensor, ...]:
             if not all(t.is_floating_point() for t in tensors):
                 raise InputError(f"expected a layer of floats to move, got {tensors[0].dtype}")
             shifted.append(True)
-            return tuple(t + s.to(t) for t, s in zip(tensors, shift, strict=True))
+            return pooling.add(tensors, shift.unsqueeze(1), arguments.additional)
 
         def note(tensors: tuple[Tensor, ...]) -> None:
             behind.append(bool(shifted))
@@ -124,7 +128,7 @@ def run_shifted(
             reading: LayerReading = read_layer(
                 lambda *x: arguments.output(x, index),
                 read,
-                arguments.inputs,
+                copies_of(arguments.inputs, index),
                 at_input=at_input and decoder_layer is None,
             )
         if decoder_layer is not None and not behind[-1]:

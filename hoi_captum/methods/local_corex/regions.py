@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from hoi_captum.core.layer_method import LayerMethod, LayerRows, scoring
 from hoi_captum.core.options import check_choice, check_count, check_flag, check_number
+from hoi_captum.core.pooling import Pooling
 from hoi_captum.core.provenance import Provenance, describe_model
 from hoi_captum.core.state import preserved_state, warn_of_training_mode
 from hoi_captum.corex import LinearCorEx, LocalCorEx
@@ -40,7 +41,7 @@ class LayerRegions(LayerMethod):
         *,
         n_factors: int = 30,
         n_clusters: int | None = None,
-        pooling: str = "mean",
+        pooling: str | Pooling = "mean",
         neuron_dim: int | None = None,
         include_logits: bool | Sequence[int] = False,
         class_names: Sequence[str] | Callable[[int], str] | None = None,
@@ -297,6 +298,7 @@ class LayerRegions(LayerMethod):
         named = ("n_factors", "n_clusters", "partition", "factor", "threshold", "min_rows")
         chosen = {name: getattr(self, name) for name in named} | {"include_logits": self.classes.include}
         pooled = {"pooling": self.pooling.kind, "neuron_dim": self.pooling.neuron_dim}
+        pooled |= {"attention_mask": self.pooling.mask}
         given = {name: getattr(self, name) for name in ("estimator", "embedder", "clusterer")}
         return chosen | pooled | {k: v if v is None else str(v) for k, v in given.items()}
 

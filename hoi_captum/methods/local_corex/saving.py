@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import nn
 
 from hoi_captum.core.files import read_safetensors, write_safetensors
+from hoi_captum.core.pooling import Pooling
 from hoi_captum.corex import LocalCorEx
 from hoi_captum.corex.saving import pack_local, unpack_local
 from hoi_captum.errors import FileError
@@ -52,8 +54,7 @@ def write_fitted(method: LayerRegions, path: str | os.PathLike[str]) -> Path:
     arrays, local = pack_local(method.local_)
     options = {name: getattr(method, name) for name in _OPTIONS} | {
         "include_logits": method.classes.include,
-        "pooling": method.pooling.kind,
-        "neuron_dim": method.pooling.neuron_dim,
+        "pooling": asdict(method.pooling),
         "random_state": method.random_state,
     }
     # an estimator of one's own comes back with the regions'
@@ -80,6 +81,9 @@ def read_fitted(
         content = json.loads(metadata["content"])
         options = _with_tuples(content["options"])
         own_estimator = options.pop("own_estimator")
+        pooling = options.pop("pooling")
+        # earlier files have its kind, and neuron_dim beside it
+        options["pooling"] = Pooling(**pooling) if isinstance(pooling, dict) else pooling
         local = unpack_local(LocalCorEx, arrays, metadata["local"])
         method = cls(
             forward_func,

@@ -171,18 +171,24 @@ def learned_rows(
     if target is None and len(learned.targets) == 1:
         (target,) = learned.targets
     keys = [key_of(target_of(target, row)) for row in range(arguments.n_examples)]
-    rows_of = {key: torch.tensor([i for i, k in enumerate(keys) if k == key]) for key in dict.fromkeys(keys)}
+    known = {key: learned.of(key) for key in keys}
+    rows_of = {key: torch.tensor([i for i, k in enumerate(keys) if k == key]) for key in known}
     parts: list[tuple[Tensor, ...]] = []
     details: list[dict[str, Any]] = [{} for _ in keys]
     with progress_bar("surrogate", len(keys), "row", show_progress) as bar:
+        pieces: list[Measured] = []
+        for chunk in chunks:
+            start = sum(len(piece.z) for piece in pieces)
+            own = keys[start : start + len(chunk)]
+            shared = own[0] if len(known) == 1 else own  # each row has its own target, and is run once
+            pieces.append(learned.space.measure(forward_func, chunk, shared))
+            bar.update(len(chunk))
+        measured = _together(pieces)
         for key, rows in rows_of.items():
-            one = learned.of(key)
-            measured = _together([learned.space.measure(forward_func, chunk, key) for chunk in chunks])
-            part = _by_surrogate(one, measured, rows, order)
+            part = _by_surrogate(known[key], measured, rows, order)
             parts.append(part)
             for place, row in enumerate(rows.tolist()):
-                details[row] = _details(learned, one, part[0][place])
-            bar.update(len(rows))
+                details[row] = _details(learned, known[key], part[0][place])
     back = torch.cat(list(rows_of.values())).argsort()
     jacobian, hessian, third, main, present, unknown = (torch.cat(p)[back] for p in zip(*parts, strict=True))
     return Found(
@@ -197,7 +203,7 @@ def learned_rows(
         spread=measured.spread,
         details=details,
         target=timed.target,
-        passes=(1, 1),
+        passes=(measured.forward_passes // len(keys), measured.backward_passes // len(keys)),
         seconds=timed.seconds(),
     )
 
@@ -210,7 +216,13 @@ def _together(parts: Sequence[Measured]) -> Measured:
         pieces = [part.spread(v) for part, v in zip(parts, values.split(sizes), strict=True)]
         return tuple(torch.cat(cells) for cells in zip(*pieces, strict=True))
 
-    return Measured(torch.cat([p.z for p in parts]), torch.cat([p.g for p in parts]), spread)
+    return Measured(
+        torch.cat([p.z for p in parts]),
+        torch.cat([p.g for p in parts]),
+        spread,
+        sum(p.forward_passes for p in parts),
+        sum(p.backward_passes for p in parts),
+    )
 
 
 def _by_surrogate(one: OneTarget, measured: Measured, rows: Tensor, order: int) -> tuple[Tensor, ...]:

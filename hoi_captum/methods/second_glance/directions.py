@@ -13,6 +13,7 @@ from hoi_captum.core.arguments import Arguments
 from hoi_captum.core.batches import Batch
 from hoi_captum.core.coalitions import Players
 from hoi_captum.core.example import as_tensors
+from hoi_captum.core.gates import copies_of
 from hoi_captum.core.gating import plain
 from hoi_captum.errors import InputError, PlayerError
 from hoi_captum.methods.second_glance.spaces import Measured, UnitSpace, cells_of, gradients_by
@@ -93,11 +94,14 @@ class InputDirections(UnitSpace):
         for x in inputs:
             x.requires_grad_(x.is_floating_point())
         rows = torch.arange(arguments.n_examples)
-        gradients = gradients_by(arguments, inputs, lambda: arguments.run(inputs, rows))
+        # the model gets copies, since it may write into what it is given, which leaves forbid
+        gradients = gradients_by(arguments, inputs, lambda: arguments.run(copies_of(inputs, rows), rows))
         z = self._along(cells_of(inputs)) / self._norms
         if not bool(z.isfinite().all()):
             raise InputError("expected finite inputs, got NaN or infinity; leave such rows out")
-        return Measured(z, self._along(gradients), lambda v: self.players.spread(v, inputs))
+        return Measured(
+            z, self._along(gradients), lambda v: self.players.spread(v, inputs), len(rows), len(rows)
+        )
 
     @property
     def count(self) -> int:

@@ -30,7 +30,7 @@ class LayerFactors(UnitSpace):
     r"""Factors of a layer's neurons: :math:`z = W (\bar h - \mu)`, with the neurons averaged over positions.
 
     The derivative by factor u is that along column u of the pseudo-inverse of W, added to the layer at every
-    position: it moves z_u by 1 and no other.
+    position that z is the mean of: it moves z_u by 1 and no other.
 
     Args:
         layer, device_ids: where the neurons are.
@@ -110,8 +110,7 @@ class LayerFactors(UnitSpace):
         rows = torch.arange(read.arguments.n_examples)
 
         def moved(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            added = _MEAN.spread(shift, read.shapes)
-            return tuple(t + a.to(t) for t, a in zip(tensors, added, strict=True))
+            return _MEAN.add(tensors, shift.unsqueeze(1), read.arguments.additional)
 
         def run() -> Tensor:
             inputs = copies_of(read.arguments.inputs, rows)
@@ -120,7 +119,9 @@ class LayerFactors(UnitSpace):
 
         gradients = gradients_by(read.arguments, (shift,), run)
         z = (read.neurons.double().cpu() - self.mean) @ self.weights.T
-        return Measured(z, gradients @ self.directions, lambda values: self._spread(values, read))
+        # the layer is read in one pass, and moved in another
+        passes = 2 * len(rows), len(rows)
+        return Measured(z, gradients @ self.directions, lambda values: self._spread(values, read), *passes)
 
     def _spread(self, values: Tensor, read: _Neurons) -> tuple[Tensor, ...]:
         """Values of factors on the layer's cells: shared among the neurons by the size of their weights."""

@@ -34,7 +34,7 @@ class Quality:
         asymmetry: mean over the rows of the data of |J - J^T| / |J|, units in standard deviations. The true
             Hessian has none: what the surrogate has is error, and about as much of it is in what is left. 0
             of a potential, whose error it does not show.
-        zero_fraction: of its entries off the diagonal, those below 1e-6 in standard units.
+        zero_fraction: of the entries off the diagonal that the data show, those below 1e-6 in standard units.
         third_r2: of what was taught its Jacobian (order 3); NaN where nothing was.
         rows: of the data, held-out ones included.
         held_out: rows that only judge.
@@ -58,7 +58,8 @@ class OverData:
     Attributes:
         size, mean: (k, k) mean absolute and mean Hessian, rows counted in which both units are; NaN of pairs
             that the data do not show.
-        amplifies: (k, k), the share of rows in which i (row) amplifies the influence of j (column).
+        amplifies, dampens: (k, k), the shares of rows in which i (row) amplifies, and dampens, the influence
+            of j (column). In the others it does nothing: numbers below 1e-6 in standard units count as 0.
         gradient: (k,) mean derivatives of the model.
         third: (k, k, k) mean absolute third derivatives, of rows with all three; None for order 2.
     """
@@ -66,6 +67,7 @@ class OverData:
     size: NDArray[np.float64]
     mean: NDArray[np.float64]
     amplifies: NDArray[np.float64]
+    dampens: NDArray[np.float64]
     gradient: NDArray[np.float64]
     third: NDArray[np.float64] | None
 
@@ -74,11 +76,12 @@ def judged(surrogate: Surrogate, z: Tensor, g: Tensor, order: int) -> tuple[Qual
     """What a surrogate is worth, and what it says over the data."""
     k = z.shape[1]
     scaling = surrogate.scaling
-    sums = torch.zeros(4, k, k, dtype=torch.float64)  # sizes, values, amplified, rows with both units
+    sums = torch.zeros(5, k, k, dtype=torch.float64)  # sizes, values, amplified, dampened, rows with both
     uneven = zeros = entries = 0.0
     third = torch.zeros(k, k, k, dtype=torch.float64) if order > 2 else None
     rows_of_three = torch.zeros(k, k, k, dtype=torch.float64) if order > 2 else torch.empty(0)
-    off = ~torch.eye(k, dtype=torch.bool)
+    unknown = unknown_pairs(scaling.known)
+    shown = ~torch.eye(k, dtype=torch.bool) & ~unknown
     standard = scaling.std.unsqueeze(1) * scaling.std / scaling.size
     together = rows_together(z, order)
     for part, own in zip(z.split(together), g.split(together), strict=True):
@@ -86,28 +89,27 @@ def judged(surrogate: Surrogate, z: Tensor, g: Tensor, order: int) -> tuple[Qual
         hessian = surrogate.hessian(part)
         there = ~own.isnan()
         both = (there.unsqueeze(1) & there.unsqueeze(2)).double()
-        # i amplifies j where H_ij has the sign of g_j
-        amplified = (hessian * own.nan_to_num().unsqueeze(1) > 0).double()
-        sums += torch.stack(
-            [(hessian.abs() * both).sum(0), (hessian * both).sum(0), (amplified * both).sum(0), both.sum(0)]
-        )
-        uneven += float(asymmetry(jacobian * standard, scaling.known).sum())
         small = (hessian * standard).abs() < _ZERO
-        zeros += float((small & off).double().sum())
-        entries += len(part) * float(off.sum())
+        flat = (own.nan_to_num() * scaling.std / scaling.size).abs() < _ZERO
+        # i amplifies j where H_ij has the sign of g_j
+        signed = (hessian * own.nan_to_num().unsqueeze(1)).masked_fill(small | flat.unsqueeze(1), 0.0)
+        found = (hessian.abs(), hessian, (signed > 0).double(), (signed < 0).double(), torch.ones(1))
+        sums += torch.stack([(what * both).sum(0) for what in found])
+        uneven += float(asymmetry(jacobian * standard, scaling.known).sum())
+        zeros += float((small & shown).double().sum())
+        entries += len(part) * float(shown.sum())
         if third is not None:
             all_three = both.unsqueeze(3) * there.double().view(len(part), 1, 1, k)
             third += (surrogate.third(part).abs() * all_three).sum(0)
             rows_of_three += all_three.sum(0)
-    seen = sums[3].clamp(min=1)
-    unknown = unknown_pairs(scaling.known)
-    size, mean, amplifies = (total.masked_fill(unknown, torch.nan) for total in sums[:3] / seen)
+    seen = sums[4].clamp(min=1)
+    size, mean, amplifies, dampens = (total.masked_fill(unknown, torch.nan) for total in sums[:4] / seen)
     score, third_score = surrogate.score, surrogate.third_score
     quality = Quality(
         r2=score.r2.numpy(),
         pooled_r2=score.pooled,
         asymmetry=uneven / len(z),
-        zero_fraction=zeros / entries,
+        zero_fraction=zeros / max(entries, 1.0),
         third_r2=math.nan if third_score is None else third_score.pooled,
         rows=len(z),
         held_out=surrogate.score.rows,
@@ -117,6 +119,7 @@ def judged(surrogate: Surrogate, z: Tensor, g: Tensor, order: int) -> tuple[Qual
         size=size.numpy(),
         mean=mean.numpy(),
         amplifies=amplifies.numpy(),
+        dampens=dampens.numpy(),
         gradient=g.nanmean(0).nan_to_num().numpy(),
         third=None if third is None else (third / rows_of_three.clamp(min=1)).numpy(),
     )

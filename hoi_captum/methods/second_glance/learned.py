@@ -31,7 +31,7 @@ from hoi_captum.methods.second_glance.surrogates import Surrogate, learn
 
 _FIRST = 1024  # rows that patterns and factors are learned from
 _LEAST = 10  # rows, of which some are held out
-
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 Key = int | tuple[Any, ...] | None
 
@@ -99,7 +99,11 @@ def targets_of(target: Any) -> list[Key]:
     Raises:
         TargetError: none, or no int and no tuple.
     """
-    if isinstance(target, Tensor) and target.numel() > 1:
+    if isinstance(target, Tensor) and target.dtype not in _INTEGERS:
+        raise TargetError(
+            f"expected an integer target, got a Tensor of {target.dtype}; int(target) makes one"
+        )
+    if isinstance(target, Tensor) and target.numel() != 1:
         raise TargetError(
             f"expected one target for all rows, or a list of targets to learn each, got a Tensor of shape "
             f"{tuple(target.shape)}; a target for each row is for attribute() and interact()"

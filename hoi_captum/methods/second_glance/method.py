@@ -66,8 +66,9 @@ class SecondGlance(GatedMethod):
 
     Args:
         forward_func (Callable): the model; gives (rows, ...), and ``target`` picks one number of each row.
-        layer (nn.Module, optional): learned, its units are factors of this layer's pooled neurons; around one
-            input, its positions. Default: None
+        layer (nn.Module, optional): learned, its units are factors of this layer's pooled neurons, and
+            attributions are shaped like all that it gives, (B, C, H, W) or (B, T, H); around one input, its
+            positions, without the channels. Default: None
         device_ids (list[int], optional): of a ``DataParallel`` model. Default: None
         order (int): 2 for pairs, 3 for triples. Default: 2
         surrogate (str or nn.Module): ``softplus``, two smooth layers and a linear output; ``paper``, its bank
@@ -276,8 +277,8 @@ class SecondGlance(GatedMethod):
 
         Returns:
             SecondGlanceInteractions: the score of a pair (triple) is the mean size of its derivative;
-            ``mean`` has the signed means, ``explain_pair`` the shares of rows in which one amplifies the
-            other.
+            ``mean`` has the signed means, ``explain_pair`` the shares of rows in which one amplifies, or
+            dampens, the other.
 
         Raises:
             NotFittedError, TargetError: as :meth:`quality`.

@@ -40,6 +40,7 @@ def table_over_data(
         "curvature": over.mean.diagonal(),
         "mean": over.mean,
         "amplifies": over.amplifies,
+        "dampens": over.dampens,
     }
     details = {
         "mode": "size",

@@ -75,7 +75,8 @@ class Presence(UnitSpace):
         _, gates = gates_of(self.gate, arguments, players, partial=True)
         found = gradient(gates) if bool(present.any()) else torch.zeros(rows, self.units, dtype=torch.float64)
         check_finite(found)
-        return Measured(present.double(), torch.where(present, found, torch.nan), gates.spread)
+        passes = gates.forward_passes, gates.backward_passes
+        return Measured(present.double(), torch.where(present, found, torch.nan), gates.spread, *passes)
 
     @property
     def count(self) -> int:

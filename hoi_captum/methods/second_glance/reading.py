@@ -8,6 +8,8 @@ from dataclasses import dataclass
 AMPLIFIES, DAMPENS, NEITHER = "amplifies", "dampens", "does not change"
 UNKNOWN = "not known"
 
+Shares = tuple[tuple[float, float], tuple[float, float]]
+
 _PAPER = {
     (True, True): "amplified",
     (True, False): "dampened",
@@ -31,7 +33,8 @@ class PairReading:
         of_second: what i does to the influence of j: ``amplifies``, ``dampens``, ``does not change``, or
             ``not known`` where the data of a fit do not show the pair.
         of_first: what j does to the influence of i.
-        shares: over data, the shares of rows in which i amplifies j, and j amplifies i; None of one row.
+        shares: over data, the shares of rows in which i amplifies j, and dampens it, and the same of what j
+            does to i; in the other rows nothing changes. None of one row.
         paper_label: the label of the paper's table 1, which goes by the signs of g_i and H_ij.
     """
 
@@ -41,7 +44,7 @@ class PairReading:
     hessian: float
     of_second: str
     of_first: str
-    shares: tuple[float, float] | None = None
+    shares: Shares | None = None
 
     @classmethod
     def of(
@@ -49,15 +52,15 @@ class PairReading:
         names: tuple[str, str],
         gradients: tuple[float, float],
         hessian: float,
-        shares: tuple[float, float] | None = None,
+        shares: Shares | None = None,
     ) -> PairReading:
-        """Read a pair: by its signs, or over data by what happens in most of the rows."""
+        """Read a pair: by its signs, or over data by what happens in more of the rows."""
         if math.isnan(hessian):
             of_second = of_first = UNKNOWN
-        elif shares is None or hessian == 0:
+        elif shares is None:
             of_second, of_first = (_effect(g * hessian) for g in reversed(gradients))
         else:
-            of_second, of_first = (_effect(share - 0.5) for share in shares)
+            of_second, of_first = (_effect(more - less) for more, less in shares)
         return cls(*names, gradients, hessian, of_second, of_first, shares)
 
     @property
@@ -73,11 +76,12 @@ class PairReading:
         if self.of_second == UNKNOWN:
             return f"the data do not show how {self.first!r} and {self.second!r} act together"
         if self.shares is not None:
-            first, second = (f"{100 * share:.0f} %" for share in self.shares)
+            (more, less), (more_back, less_back) = self.shares
             return (
-                f"more of {self.first!r} amplifies the influence of {self.second!r} in {first} of the rows, "
-                f"and more of {self.second!r} that of {self.first!r} in {second} (mean cross derivative "
-                f"{self.hessian:+.3g})"
+                f"more of {self.first!r} amplifies the influence of {self.second!r} in {100 * more:.0f} % of "
+                f"the rows and dampens it in {100 * less:.0f} %, and more of {self.second!r} amplifies that "
+                f"of {self.first!r} in {100 * more_back:.0f} % and dampens it in {100 * less_back:.0f} % "
+                f"(mean cross derivative {self.hessian:+.3g})"
             )
         there = _sentence(self.first, self.of_second, self.second)
         back = _sentence(self.second, self.of_first, self.first)

@@ -64,9 +64,12 @@ class SecondGlanceInteractions(PairInteractions):
         if i == j:
             raise PlayerError(f"expected two different units, got {self.players[i]!r} twice")
         shares = None
-        if "amplifies" in self.arrays:
-            amplifies = self.arrays["amplifies"]
-            shares = float(amplifies[i, j]), float(amplifies[j, i])
+        if "dampens" in self.arrays:
+            amplifies, dampens = self.arrays["amplifies"], self.arrays["dampens"]
+            shares = (
+                (float(amplifies[i, j]), float(dampens[i, j])),
+                (float(amplifies[j, i]), float(dampens[j, i])),
+            )
         names = self.players[i], self.players[j]
         gradients = float(self.main[i]), float(self.main[j])
         return PairReading.of(names, gradients, float(self.mean[i, j]), shares)

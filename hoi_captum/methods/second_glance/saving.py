@@ -37,7 +37,7 @@ from hoi_captum.methods.second_glance.training import Score
 if TYPE_CHECKING:
     from hoi_captum.methods.second_glance.method import SecondGlance
 
-FORMAT = "hoi_captum.second_glance/1"
+FORMAT = "hoi_captum.second_glance/2"
 OWN = "own"
 Arrays = dict[str, NDArray[Any]]
 

@@ -28,11 +28,14 @@ class Measured:
         z: (m, k) float64.
         g: (m, k) float64, the model's derivatives by the units; NaN where a unit is not there.
         spread: values (m, k) given to cells: of the inputs, or of a layer.
+        forward_passes, backward_passes: model rows that it took, and rows of reverse passes.
     """
 
     z: Tensor
     g: Tensor
     spread: Callable[[Tensor], tuple[Tensor, ...]]
+    forward_passes: int
+    backward_passes: int
 
     @property
     def present(self) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import warnings
 from typing import Any
 
 import numpy as np
@@ -62,7 +64,7 @@ def test_streamed_data_teach_the_same_as_data_given_whole(
 @quick
 def test_seeds(net: nn.Sequential, data: Tensor) -> None:
     for method in ("probe", "layout"):
-        options = {"method": method, "alpha": 0.01, "n_swaps": 500} | QUICK
+        options = {"method": method, "alpha": 0.01, "n_swaps": 500 if method == "layout" else None} | QUICK
         first, same, other = (
             GraphSpectral(net, net[1], random_state=seed, **options).fit(data).neuron_map(data[:3])
             for seed in (1, 1, 2)
@@ -195,6 +197,11 @@ def test_unusable_data_are_refused(net: nn.Sequential, data: Tensor) -> None:
         {"terms": "triples"},
         {"n_groups": 0},
         {"affinity": "love"},
+        {"affinity": "knn"},
+        {"affinity": "knn", "method": "layout"},
+        {"graph": "learned", "affinity": "love"},
+        {"n_swaps": 10},
+        {"graph": "learned", "method": "layout", "n_swaps": 10},
         {"max_steps": 0},
         {"held_out": 0.9},
         {"force": "yes"},
@@ -208,7 +215,7 @@ def test_unusable_options_are_refused(net: nn.Sequential, options: dict[str, Any
 
 
 def test_no_adjacency_is_refused(net: nn.Sequential) -> None:
-    for bad in (np.ones((3, 3)), np.zeros((2, 3)), [[0, -1], [-1, 0]], [[0, 1], [0, 0]]):
+    for bad in (np.zeros((4, 4)), np.ones((3, 3)), np.zeros((2, 3)), [[0, -1], [-1, 0]], [[0, 1], [0, 0]]):
         with pytest.raises(InputError):
             GraphSpectral(net, net[1], graph=bad)
 
@@ -250,6 +257,36 @@ def test_nothing_is_said_before_fit(net: nn.Sequential, data: Tensor, tmp_path: 
         getattr(method, verb)(*arguments)
 
 
+def test_nothing_can_be_read_before_fit(net: nn.Sequential) -> None:
+    method = GraphSpectral(net, net[1])
+    for name in ("quality_", "groups_", "graph_", "unit_names", "fit_rows_"):
+        with pytest.raises(NotFittedError, match=rf"has no {name} yet; call fit\(data\)"):
+            getattr(method, name)
+        assert not hasattr(method, name)
+    with pytest.raises(AttributeError, match="no attribute 'quality'") as other:
+        method.quality  # noqa: B018
+    assert not isinstance(other.value, NotFittedError)
+
+
+def test_layers_without_neurons_are_refused(net: nn.Sequential, data: Tensor) -> None:
+    with pytest.raises(InputError, match=r"one row of the layer for each.*of one row.*give x\[None\]"):
+        GraphSpectral(net, net[1]).fit(data[0])
+    square = nn.Sequential(nn.Linear(64, 64), nn.Tanh()).eval()
+    with pytest.raises(InputError, match=r"expected a layer that gives \(rows, neurons\).*got shape \(64,\)"):
+        GraphSpectral(square, square[1]).fit(noise(64))
+    for dim in (2, -2, 5):
+        with pytest.raises(InputError, match=rf"neuron_dim to be a dimension behind the rows.*got {dim}"):
+            GraphSpectral(net, net[1], neuron_dim=dim).fit(data)
+
+
+def test_as_many_inputs_as_the_model_takes(net: nn.Sequential, data: Tensor) -> None:
+    three = DataLoader(TensorDataset(data, data, data[:, 0].long()), batch_size=50)
+    with pytest.raises(InputError, match=r"as the model takes, got 3 \(too many.*labels\": y} names them"):
+        GraphSpectral(net, net[1]).fit(three)
+    with pytest.raises(InputError, match=r"got 1 \(missing a required argument: 'other'"):
+        GraphSpectral(lambda x, other: net(x + other), net[1]).fit(data)
+
+
 @quick
 def test_a_failed_fit_keeps_the_earlier_one(net: nn.Sequential, data: Tensor) -> None:
     method = GraphSpectral(net, net[1], **(FEW | {"force": False})).fit(data)
@@ -284,7 +321,7 @@ def blocks() -> tuple[nn.Sequential, Tensor]:
 
 def test_a_learned_layout_in_pieces_is_said() -> None:
     net, data = blocks()
-    with pytest.warns(DataWarning, match="learned graph has 3 pieces"):
+    with pytest.warns(DataWarning, match="learned graph has 3 pieces that nothing joins: no edge says"):
         method = GraphSpectral(net, net[1], method="layout", graph="learned", affinity="knn").fit(data)
     assert method.graph_.components.max() == 2
     assert method.units_.order.tolist() == list(range(18))
@@ -393,5 +430,36 @@ def test_another_layer_is_asked_about(
     path = fitted.save(tmp_path / "map.safetensors")
     with pytest.warns(DataWarning, match="is of the layer '1' and is given '3'"):
         other = GraphSpectral.load(path, net, net[3])
+    for verb in (other.attribute, other.accuracy_kept, other.unit_forward(), other.neuron_map):
+        with pytest.raises(InputError, match=r"12 neurons that fit\(\) saw of 1, got 8: give the model"):
+            verb(data[:2])
     with pytest.raises(InputError, match="12 neurons that fit"):
-        other.attribute(data[:2])
+        other.class_maps(data[:2], torch.arange(2))
+
+
+def test_another_model_is_asked_about(
+    fitted: GraphSpectral, net: nn.Sequential, data: Tensor, tmp_path: Any
+) -> None:
+    path = fitted.save(tmp_path / "map.safetensors")
+    other = copy.deepcopy(net)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        GraphSpectral.load(path, other, other[1])
+        half = copy.deepcopy(net).bfloat16()
+        GraphSpectral.load(path, half, half[1])
+    with torch.no_grad():
+        other[0].weight += 0.1
+    with pytest.warns(DataWarning, match="was learned of a model with other weights") as told:
+        GraphSpectral.load(path, other, other[1])
+    assert told[0].filename == __file__
+
+
+def test_files_that_named_options_without_use_are_read(fitted: GraphSpectral, tmp_path: Any) -> None:
+    path = fitted.save(tmp_path / "map.safetensors")
+    with safe_open(path, framework="numpy") as file:
+        content = json.loads(file.metadata()["content"])
+    content["options"] |= {"affinity": "knn", "n_swaps": 5}
+    del content["learned"]["_weights"]
+    rewritten(path, **content)
+    loaded = GraphSpectral.load(path, fitted.forward_func, fitted.layer)
+    assert (loaded.affinity, loaded.n_swaps, loaded._weights) == (None, None, None)

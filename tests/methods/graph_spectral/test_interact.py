@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from itertools import combinations
 from typing import Any
@@ -197,6 +198,26 @@ def test_behind_a_linear_end_nothing_interacts() -> None:
     assert np.abs(tables[0].arrays["main"]).max() > 0
 
 
+@pytest.mark.parametrize("method", ["probe", "layout"])
+def test_rounding_is_no_interaction(method: str) -> None:
+    """A ReLU that is never off: pairs are differences of outputs, which are rounded."""
+    net = mlp(nn.ReLU)
+    with torch.no_grad():
+        net[3].bias += 5.0
+    options = SIX if method == "probe" else {"method": "layout", "terms": "pairs", "n_swaps": 10}
+    fitted = GraphSpectral(net, net[1], **options).fit(DATA)
+    with pytest.warns(DataWarning, match="no two units interact"):
+        tables = fitted.interact(DATA[:20], target=0)
+    assert all((t.scores == 0).all() for t in tables)
+    small = mlp(nn.Tanh)
+    with torch.no_grad():
+        small[3].weight *= 1e-2  # hardly bent, and bent all the same
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        (bent,) = GraphSpectral(small, small[1], **SIX).fit(DATA).interact(DATA[:1], target=0)
+    assert (bent.scores != 0).any()
+
+
 def test_gates_at_one_are_the_model_itself() -> None:
     for net in (mlp(nn.Tanh), mlp(nn.ReLU)):
         method = GraphSpectral(net, net[1], **SIX).fit(DATA)
@@ -229,11 +250,16 @@ def test_a_rows_pairs_do_not_depend_on_the_other_rows(bert: planted.BertScores) 
 def test_too_many_or_too_few_players_are_refused(data: Tensor) -> None:
     net = mlp(nn.Tanh)
     few = GraphSpectral(net, net[1], max_players=5, **SIX).fit(data)
-    with pytest.raises(TooManyPlayersError, match="6 units"):
+    message = r"6 units.*use a smaller n_nodes or n_groups=.*or give max_players=6"
+    with pytest.raises(TooManyPlayersError, match=message):
         few.interact(data[:1], target=0)
+    with pytest.raises(TooManyPlayersError, match="use a smaller n_nodes, or give max_players=6"):
+        few.neuron_map(data[:1], target=0, relevance="interaction")
+    grouped = GraphSpectral(net, net[1], max_players=3, n_groups=3, **SIX).fit(data)
+    assert len(grouped.interact(data[:1], target=0)[0].players) == 3
     one = GraphSpectral(net, net[1], n_groups=1, **SIX).fit(data)
     with pytest.raises(InputError, match="at least two units or groups"):
         one.interact(data[:1], target=0)
     many = GraphSpectral(net, net[1], **(SIX | {"graph": (7, 10)})).fit(data)
-    with pytest.warns(CostWarning, match="70 units"):
+    with pytest.warns(CostWarning, match="70 units.*n_groups"):
         many.interact(data[:1], target=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -203,6 +204,23 @@ def test_an_output_without_classes_is_refused(net: nn.Sequential, data: Tensor) 
     method = GraphSpectral(lambda x: net(x)[:, 0], net[1], n_nodes=4, **QUICK).fit(data)
     with pytest.raises(ModelOutputError, match="two classes or more"):
         method.accuracy_kept(data)
+
+
+def test_accuracy_of_outputs_with_logits(net: nn.Sequential, data: Tensor) -> None:
+    plain = GraphSpectral(net, net[1], n_nodes=4, **QUICK).fit(data)
+    method = GraphSpectral(lambda x: SimpleNamespace(logits=net(x)), net[1], n_nodes=4, **QUICK).fit(data)
+    assert method.accuracy_kept(data) == plain.accuracy_kept(data)
+
+
+def test_labels_that_are_no_columns_are_refused(fitted: GraphSpectral, data: Tensor) -> None:
+    for label in (-1, 3):
+        with pytest.raises(InputError, match="columns of the output, 0 to 2, got"):
+            fitted.accuracy_kept(data, torch.full((300,), label))
+
+
+def test_an_attribution_is_a_class(fitted: GraphSpectral, data: Tensor) -> None:
+    with pytest.raises(OptionError, match=r"captum\.attr\.IntegratedGradients, got 'IG'"):
+        fitted.pull_back(data[:2], 0, attribution="IG")  # type: ignore[arg-type]
 
 
 def test_a_refusal_leaves_no_state_to_be_restored_later(net: nn.Sequential, data: Tensor) -> None:

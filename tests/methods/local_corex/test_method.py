@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from hoi_captum import LayerLocalCorEx
+from hoi_captum.core.pooling import Pooling
 from hoi_captum.corex import BioCorEx, LinearCorEx
 from hoi_captum.corex.factors import member_threshold
 from hoi_captum.errors import (
@@ -621,3 +622,63 @@ def test_padding_is_no_part_of_a_text(pooling):
     np.testing.assert_allclose(found, expected, atol=1e-2)
     shown = method.attribute(ids[:3], target=3, additional_forward_args=mask[:3])
     assert shown.shape == (3, 5, 8)
+
+
+class Tokens(nn.Module):
+    """Tanh tokens, and the mean of those behind ``start``; writes into its inputs, as a model may."""
+
+    def __init__(self, start: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.last, self.start = nn.Sequential(nn.Linear(4, 6), nn.Tanh()), nn.Linear(6, 2), start
+
+    def forward(self, x, types=None, mask=None):
+        return self.last(self.layer(x.mul_(2))[:, self.start :].mean(1))
+
+
+def tokens(rows: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(rows, 5, 4, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_data_stay_as_they_are():
+    net, data, x = Tokens().eval(), tokens(60), tokens(2, 3)
+    method = LayerLocalCorEx(net, net.layer, **QUICK).fit(data)
+    method.attribute(x), method.interact(x), method.perturb(x)
+    found = method.ablate(data, 0, 1, cluster=0, value=0.0)
+    assert torch.equal(data, tokens(60))
+    assert torch.equal(x, tokens(2, 3))
+    whole = LayerLocalCorEx(net, net.layer, **QUICK).fit(data, internal_batch_size=60)
+    np.testing.assert_array_equal(whole.means_, method.means_)
+    assert found.accuracy_before.tolist() == [1.0] * len(found.accuracy_before)
+
+
+def test_a_factor_moves_the_tokens_that_its_neurons_were_read_from():
+    types, mask = torch.tensor([[0, 1, 1, 1, 1]]), torch.tensor([[1, 1, 1, 0, 0]])
+    x = tokens(2, 3)
+    for pooling, start, moves in (
+        ("last", 0, True),  # the types are taken for a mask
+        (Pooling("last", mask=1), 3, False),
+        (Pooling("mean", mask=1), 3, False),
+        (Pooling("mean", mask=1), 2, True),
+        (Pooling("last", mask=None), 4, True),
+        (Pooling("mean", mask=None), 4, True),
+    ):
+        net = Tokens(start).eval()
+        method = LayerLocalCorEx(net, net.layer, pooling=pooling, **QUICK)
+        method.fit(tokens(60), additional_forward_args=(types, mask))
+        found = method.perturb(x, strength=[1.0, 0.0], additional_forward_args=(types, mask))
+        assert (not torch.equal(found.outputs[0], found.outputs[1])) == moves
+
+
+def test_the_masks_place_is_kept_in_files(tmp_path):
+    net = Tokens().eval()
+    given = {"additional_forward_args": (torch.tensor([[0, 1, 1, 1, 1]]), torch.tensor([[1, 1, 1, 0, 0]]))}
+    method = LayerLocalCorEx(net, net.layer, pooling=Pooling("mean", 2, mask=1), **QUICK).fit(
+        tokens(60), **given
+    )
+    loaded = LayerLocalCorEx.load(method.save(tmp_path / "one.safetensors"), net, net.layer)
+    assert loaded.pooling == method.pooling
+    assert torch.equal(loaded.attribute(tokens(2, 3), **given), method.attribute(tokens(2, 3), **given))
+    for options in ({"pooling": Pooling("each")}, {"pooling": Pooling(), "neuron_dim": 1}, {"pooling": 3}):
+        with pytest.raises(OptionError):
+            LayerLocalCorEx(net, net.layer, **options)

@@ -129,6 +129,9 @@ def test_targets_that_were_not_learned():
         ("cat", "expected target as an int, a tuple of indices, or a list of these to learn each, got 'cat'"),
         (True, "expected target as an int, .*got True"),
         ([], "expected a target to learn, got an empty list"),
+        (torch.tensor(1.7), "expected an integer target, got a Tensor of torch.float32"),
+        (torch.tensor(True), "expected an integer target, got a Tensor of torch.bool"),
+        (torch.tensor([], dtype=torch.long), r"got a Tensor of shape \(0,\)"),
         ([0, 1.5], "got 1.5"),
     ],
 )

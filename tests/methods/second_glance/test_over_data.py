@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hoi_captum.errors import FidelityWarning
 from hoi_captum.methods.second_glance import SecondGlance, SecondGlanceInteractions
-from tests.methods.second_glance.models import cubic, drawn, quadratic
+from tests.methods.second_glance.models import cubic, drawn, quadratic, relu_net, same
 
 BRIEF = {"hidden": 16, "max_steps": 100, "force": True}
 
@@ -76,9 +76,13 @@ def test_over_data_is_the_mean_over_its_rows(order):
         assert over.mean[i, j] == pytest.approx(pairs[:, i, j].mean(), rel=1e-9)
     np.testing.assert_allclose(over.main, gradients.mean(0), rtol=1e-10)
     np.testing.assert_allclose(over.curvature, np.mean([t.curvature for t in found], 0), rtol=1e-9)
-    amplified = (pairs * gradients[:, None, :] > 0).mean(0)
     off = ~np.eye(4, dtype=bool)
-    np.testing.assert_allclose(over.arrays["amplifies"][off], amplified[off], rtol=1e-12)
+    size = np.sqrt(np.square((gradients - gradients.mean(0)) * x.std(0).numpy()).mean())
+    flat = np.abs(gradients * x.std(0).numpy() / size)[:, None, :] < 1e-6
+    small = np.abs(pairs * np.outer(x.std(0), x.std(0)) / size) < 1e-6
+    signed = np.where(flat | small, 0, pairs * gradients[:, None, :])
+    np.testing.assert_allclose(over.arrays["amplifies"][off], (signed > 0).mean(0)[off], rtol=1e-12)
+    np.testing.assert_allclose(over.arrays["dampens"][off], (signed < 0).mean(0)[off], rtol=1e-12)
     if order == 3:
         for term in over:
             scores = [t.where(players=term.members).scores.sum() for t in found]
@@ -138,7 +142,8 @@ def test_a_pair_in_words():
         assert (turned.of_first, turned.of_second) == (reading.of_second, reading.of_first)
     over = method.over_data().explain_pair("age", "balance")
     positive = float((x[:, 0] > 0).double().mean())
-    assert over.shares == pytest.approx((positive, 1.0))
+    assert over.shares[0] == pytest.approx((positive, 1 - positive))
+    assert over.shares[1] == pytest.approx((1.0, 0.0))
     assert over.of_first == "amplifies"
     assert f"amplifies the influence of 'balance' in {100 * positive:.0f} % of the rows" in str(over)
 
@@ -159,3 +164,62 @@ def test_what_a_fit_notes_at_each_row():
     assert details["fit_seconds"] > 0
     assert f"surrogate of 200 gradients, R² {quality.pooled_r2:.2f}" == details["how"]
     assert np.isnan(table.stderr).all()
+
+
+def test_doing_nothing_is_not_dampening():
+    # more of 0 steepens 1 behind its kink, and before it 1 does nothing that could change
+    x = torch.rand(2000, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 2.0])
+    x -= torch.tensor([0.0, 1.0])
+    method = SecondGlance(
+        lambda v: (v[:, 0] + 0.5) * (v[:, 1] - 0.2).relu(), hidden=32, max_steps=400, force=True
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FidelityWarning)
+        reading = method.fit(x).over_data().explain_pair(0, 1)
+    behind = float((x[:, 1] > 0.2).double().mean())
+    assert (reading.of_second, reading.of_first) == ("amplifies", "amplifies")
+    for more, less in reading.shares:
+        assert (more + less, less) == pytest.approx((behind, 0.0), abs=0.02)
+    assert f"in {100 * reading.shares[0][0]:.0f} % of the rows and dampens it in" in str(reading)
+
+
+def test_pairs_that_the_data_do_not_show_are_no_zeros():
+    # 0 and 1 never come together, and 2 acts with both
+    g = torch.Generator().manual_seed(0)
+    first, third = torch.rand(300, generator=g) < 0.5, torch.rand(300, generator=g) < 0.5
+    there = torch.stack([first, ~first, third], 1)
+    method = SecondGlance(lambda v: v[:, 0] * v[:, 2] + v[:, 1] * v[:, 2] + v.sum(1), **BRIEF)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        method.fit(there.double(), feature_mask=torch.where(there, torch.arange(3), -1))
+    assert np.isnan(method.over_data().pairs[0, 1])
+    assert method.quality().zero_fraction < 0.01
+
+
+@pytest.mark.parametrize("at_layer", [False, True])
+def test_rows_of_several_targets_are_run_once(at_layer):
+    net, x, ran = relu_net(), drawn(120, 4), []
+
+    def counted(v: Tensor) -> Tensor:
+        ran.append(len(v))
+        return net(v)
+
+    options = {"n_factors": 3} if at_layer else {}
+    method = SecondGlance(counted, net[1] if at_layer else None, **BRIEF, **options)
+    targets = [0, 2, 1, 2, 0, 0, 1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        method.fit(x, [0, 1, 2])
+    for size, target in (
+        (None, targets),
+        (3, targets),
+        (3, torch.tensor(targets)),
+        (2, [(t,) for t in targets]),
+    ):
+        ran.clear()
+        found = method.interact(x[:7], target=target, internal_batch_size=size)
+        passes = {(t.provenance.forward_passes, t.provenance.backward_passes) for t in found}
+        assert passes == {(sum(ran) // 7, 1)}
+        assert sum(ran) == (14 if at_layer else 7)
+        alone = [method.interact(x[i : i + 1], target=t)[0] for i, t in enumerate(targets)]
+        same(found, alone)

@@ -89,24 +89,26 @@ def test_what_is_not_known_is_said():
 @pytest.mark.parametrize(
     ("shares", "of_second", "of_first"),
     [
-        ((0.9, 0.2), AMPLIFIES, DAMPENS),
-        ((0.49, 0.51), DAMPENS, AMPLIFIES),
-        ((0.5, 1.0), NEITHER, AMPLIFIES),
+        (((0.9, 0.1), (0.2, 0.8)), AMPLIFIES, DAMPENS),
+        (((0.49, 0.51), (0.51, 0.49)), DAMPENS, AMPLIFIES),
+        (((0.5, 0.5), (1.0, 0.0)), NEITHER, AMPLIFIES),
+        (((0.1, 0.0), (0.0, 0.0)), AMPLIFIES, NEITHER),  # in the other rows nothing changes
     ],
 )
-def test_over_data_most_rows_decide(shares, of_second, of_first):
+def test_over_data_what_happens_in_more_rows_decides(shares, of_second, of_first):
     # whatever the signs of the means are
-    for hessian in (-1.0, 1.0):
+    for hessian in (-1.0, 0.0, 1.0):
         reading = PairReading.of(NAMES, (1.0, -1.0), hessian, shares)
         assert (reading.of_second, reading.of_first) == (of_second, of_first)
         assert reading.shares == shares
 
 
 def test_a_sentence_over_data():
-    reading = PairReading.of(NAMES, (1.0, -1.0), -0.25, (0.904, 0.2))
+    reading = PairReading.of(NAMES, (1.0, -1.0), -0.25, ((0.904, 0.05), (0.2, 0.0)))
     assert str(reading) == (
-        "more of 'age' amplifies the influence of 'balance' in 90 % of the rows, and more of 'balance' that "
-        "of 'age' in 20 % (mean cross derivative -0.25)"
+        "more of 'age' amplifies the influence of 'balance' in 90 % of the rows and dampens it in 5 %, and "
+        "more of 'balance' amplifies that of 'age' in 20 % and dampens it in 0 % (mean cross "
+        "derivative -0.25)"
     )
 
 

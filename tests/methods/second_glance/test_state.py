@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hoi_captum.errors import TrainingModeWarning
+from hoi_captum.errors import FidelityWarning, TrainingModeWarning
 from hoi_captum.methods.second_glance import SecondGlance
 from tests.core.gated_models import TinyAttention
 from tests.methods.second_glance.models import Fails, drawn, relu_net, same, state, tokens
@@ -60,3 +60,16 @@ def test_a_model_in_training_mode_is_warned_of():
     with pytest.warns(TrainingModeWarning, match=r"call model.eval\(\) first"):
         SecondGlance(net).interact(drawn(1, 4) + 2, target=0)
     assert net[1].training
+
+
+def test_the_model_may_write_into_what_it_is_given():
+    # also in its first step, where it gets the inputs by which it is differentiated
+    x, net = drawn(60, 4), relu_net()
+    inplace = nn.Sequential(nn.ReLU(inplace=True), *net)
+    options = {"surrogate": "ridge", "force": True}
+    method, expected = SecondGlance(inplace, **options), SecondGlance(lambda v: net(v.relu()), **options)
+    for one in (method, expected):
+        with pytest.warns(FidelityWarning):
+            one.fit(x, target=0)
+    same(method.interact(x[:2], target=0), expected.interact(x[:2], target=0))
+    assert torch.equal(x, drawn(60, 4))

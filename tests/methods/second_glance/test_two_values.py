@@ -103,7 +103,7 @@ def test_a_layer_has_no_more_factors_than_it_has_directions():
 
 
 def test_small_things():
-    assert PairReading.of(("a", "b"), (1.0, 1.0), 0.0, (0.0, 0.0)).of_second == "does not change"
+    assert PairReading.of(("a", "b"), (1.0, 1.0), 0.0, ((0.0, 0.0),) * 2).of_second == "does not change"
     with pytest.raises(OptionError, match="with parameters to teach, got Identity"):
         SecondGlance(lambda v: v.prod(1), surrogate=nn.Identity()).fit(torch.rand(30, 3))
     method = SecondGlance(lambda v: v.square().sum(1), symmetry="potential", max_steps=50, n_samples=100)

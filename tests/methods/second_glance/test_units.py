@@ -296,6 +296,28 @@ def test_factors_of_a_map_move_all_positions():
     assert torch.equal(attributions[0, :, 0, 0], attributions[0, :, 1, 1])
 
 
+def test_factors_of_tokens_leave_those_alone_that_a_mask_leaves_out():
+    layer, x = linear(), drawn(200, 30).view(200, 5, 6)
+    mask = torch.tensor([[1, 1, 1, 0, 0]])
+
+    class Tokens(nn.Module):
+        def __init__(self, padding: float) -> None:
+            super().__init__()
+            self.layer, self.padding = layer, padding
+
+        def forward(self, v: Tensor, mask: Tensor) -> Tensor:
+            h = self.layer(v)
+            return form(h[:, :3].mean(1)) + self.padding * h[:, 3:].square().sum((1, 2))
+
+    tables = []
+    for padding in (0.0, 5.0):
+        method = SecondGlance(Tokens(padding), layer, surrogate="ridge", n_factors=6)
+        method.fit(x, additional_forward_args=mask)
+        tables += method.interact(x[:2], additional_forward_args=mask)
+    for without, table in zip(tables[:2], tables[2:], strict=True):
+        np.testing.assert_allclose(table.main, without.main, rtol=0, atol=1e-10)
+
+
 def test_what_enters_a_layer():
     layer, x = linear(), drawn(400, 6)
     net = Head(nn.Sequential(layer, nn.Identity()), form)
