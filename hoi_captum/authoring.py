@@ -14,17 +14,19 @@ LayerMethod             learn from what a layer gives                         ``
 from hoi_captum.core.coalition_method import CoalitionMethod, RowGame
 from hoi_captum.core.derivative_method import DerivativeMethod
 from hoi_captum.core.derivatives import gradient, hessian
+from hoi_captum.core.files import read_safetensors, write_safetensors
 from hoi_captum.core.gated_method import GatedMethod
 from hoi_captum.core.gates import InputGates
 from hoi_captum.core.interactions import Interactions
-from hoi_captum.core.layer_method import LayerMethod
+from hoi_captum.core.layer_method import LayerMethod, LayerRows
 from hoi_captum.core.method import GameMethod, ValueTables
 from hoi_captum.core.options import check_choice, check_count, check_flag, check_number
 from hoi_captum.core.passes import PassSize
 from hoi_captum.core.progress import progress_bar
-from hoi_captum.core.provenance import Provenance
+from hoi_captum.core.provenance import Provenance, describe_model
 from hoi_captum.core.row_method import Answer, RowMethod
 from hoi_captum.core.softplus import SoftplusForReLU
+from hoi_captum.core.state import preserved_state
 from hoi_captum.core.term import Term
 from hoi_captum.hookspecs import hookimpl
 
@@ -37,6 +39,7 @@ __all__ = [
     "InputGates",
     "Interactions",
     "LayerMethod",
+    "LayerRows",
     "PassSize",
     "Provenance",
     "RowGame",
@@ -48,8 +51,12 @@ __all__ = [
     "check_count",
     "check_flag",
     "check_number",
+    "describe_model",
     "gradient",
     "hessian",
     "hookimpl",
+    "preserved_state",
     "progress_bar",
+    "read_safetensors",
+    "write_safetensors",
 ]

@@ -227,7 +227,7 @@ def new_plugin(
     name: Annotated[str, typer.Argument(help="Of the method, in kebab-case, such as shapley-pairs.")],
     into: Annotated[Path, typer.Option(help="The folder in which the plugin's is made.")] = Path("."),
     family: Annotated[
-        str, typer.Option(help="game: values of coalitions; gradient: derivatives of the model.")
+        str, typer.Option(help="game: values of coalitions; gradient: derivatives; layer: learns from one.")
     ] = "game",
 ) -> None:
     """Write a plugin that installs, registers and passes its tests, to be changed into one's own."""

@@ -7,8 +7,8 @@ import inspect
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -18,7 +18,9 @@ from captum.attr import Attribution
 
 from hoi_captum import hookspecs
 from hoi_captum.adapters.base import Adapter
+from hoi_captum.core.row_method import RowMethod
 from hoi_captum.errors import PluginError, PluginWarning, UnknownNameError
+from hoi_captum.views.wording import Wording
 
 DISABLE_VARIABLE = "HOI_CAPTUM_DISABLE_PLUGINS"
 BUILT_IN = "hoi-captum"
@@ -108,7 +110,7 @@ class Registry:
             return self.methods[name]
         failed = [p for p in self.plugins if p.status == "failed"]
         for plugin in failed:
-            if name in plugin.methods:
+            if name in plugin.methods or name == plugin.name:
                 raise PluginError(
                     f"the method {name!r} is not available: plugin {plugin.name!r} {plugin.error}"
                 )
@@ -210,8 +212,8 @@ def check_method(name: str, cls: Any) -> None:
         cls: the class.
 
     Raises:
-        PluginError: it is no Captum class, lacks a verb or an argument of Captum's, or does not say its
-            kinds, orders and summary.
+        PluginError: it is no Captum class, has another name, lacks a verb or an argument of Captum's, or does
+            not say its kinds, orders and summary.
     """
 
     def wrong(what: str) -> PluginError:
@@ -219,6 +221,11 @@ def check_method(name: str, cls: Any) -> None:
 
     if not isinstance(cls, type) or not issubclass(cls, Attribution):
         raise wrong(f"which is no subclass of captum.attr.Attribution: {cls!r}")
+    if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+        raise wrong(f"whose class lacks {', '.join(missing)}")
+    own = getattr(cls, "name", None if issubclass(cls, RowMethod) else name)
+    if own != name:  # by which its results are known
+        raise wrong(f"whose class calls itself {own!r}; set name = {name!r} in it")
     for verb in ("attribute", "interact"):
         function = getattr(cls, verb, None)
         if not callable(function):
@@ -239,6 +246,11 @@ def check_method(name: str, cls: Any) -> None:
     summary = getattr(cls, "summary", None)
     if not isinstance(summary, str) or not summary.strip() or "\n" in summary:
         raise wrong(f"whose summary is {summary!r}; expected one line for the table of methods")
+    known = {f.name for f in fields(Wording)}
+    if isinstance(words := getattr(cls, "wording", None), Mapping) and (
+        unknown := sorted(set(words) - known)
+    ):
+        raise wrong(f"whose wording has {', '.join(unknown)}; expected some of {', '.join(sorted(known))}")
 
 
 def _is_order_range(orders: Any) -> bool:

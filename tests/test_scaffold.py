@@ -90,14 +90,20 @@ def test_other_names_are_refused(name: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["none", "true", "term", "answer", "any", "class-var", "hoi-captum"])
+def test_names_that_would_hide_another_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="it is taken"):
+        new_plugin(name, into=tmp_path)
+
+
 def test_a_name_that_is_taken_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'taylor-cam' already"):
         new_plugin("taylor-cam", into=tmp_path)
 
 
 def test_another_family_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="family to be one of game, gradient"):
-        new_plugin("mine", into=tmp_path, family="layer")
+    with pytest.raises(OptionError, match="family to be one of game, gradient, layer"):
+        new_plugin("mine", into=tmp_path, family="neuron")
 
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:

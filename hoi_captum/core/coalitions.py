@@ -71,6 +71,8 @@ class Players:
             _check_mask(x, mask)
         # int64: torch takes smaller integers for something else than indices, or not at all
         masks = tuple(m.to(x.device, torch.int64) for x, m in zip(inputs, feature_mask, strict=True))
+        # tensors of inference mode could not be indexed by where derivatives are taken
+        masks = tuple(m.clone() if m.is_inference() else m for m in masks)
         return cls(masks, _count(masks))
 
     @classmethod

@@ -17,7 +17,7 @@ from hoi_captum.core.evaluators import CoalitionEvaluator, EvaluatesCoalitions
 from hoi_captum.core.options import check_count
 from hoi_captum.core.passes import PassSize
 from hoi_captum.core.progress import progress_bar
-from hoi_captum.errors import ModelOutputError, PlayerError, TooManyPlayersError
+from hoi_captum.errors import InputError, ModelOutputError, PlayerError, TooManyPlayersError
 
 _FEWEST_PLAYERS = 4  # for which an evaluator is asked for: fewer coalitions do not repay its start
 
@@ -166,6 +166,7 @@ class MaskedGame:
             *Tensor*, (B, m) float64 on the CPU; (1, m) of one example.
 
         Raises:
+            InputError: no such row, or coalitions of another shape.
             ModelOutputError: the output has a wrong shape or is not finite; the coalition is named.
             TargetError: the target does not exist in the output.
         """
@@ -174,6 +175,8 @@ class MaskedGame:
                 f"expected coalitions as a (m, {self.n_players}) bool tensor, got {coalitions.dtype} "
                 f"of shape {tuple(coalitions.shape)}"
             )
+        if row is not None and not 0 <= row < self.n_examples:
+            raise InputError(f"expected row in 0..{self.n_examples - 1}, got {row!r}")
         coalitions = coalitions.to(self.inputs[0].device)
         examples = list(range(self.n_examples)) if row is None else [row]
         total = len(examples) * len(coalitions)

@@ -151,7 +151,8 @@ class Gates(ABC):
         gated = []
         for t, h in enumerate(values):
             if not h.is_floating_point():
-                gated.append(h.expand(len(rows), *h.shape[1:]))
+                # a copy: a model may write into what it is given
+                gated.append(h.expand(len(rows), *h.shape[1:]).clone())
                 continue
             # the change is added, so that at 1 and 0 the model's own values come out, to the last bit
             change: Tensor | float = 0.0

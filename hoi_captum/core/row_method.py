@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import math
 import time
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -24,7 +25,7 @@ from hoi_captum.core.provenance import Provenance, describe_model
 from hoi_captum.core.state import frozen, warn_of_training_mode
 from hoi_captum.core.targets import target_of
 from hoi_captum.core.term import Term
-from hoi_captum.errors import InputError
+from hoi_captum.errors import InputError, PluginError
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,7 @@ class Answer:
             the output; the convergence delta is measured against it. NaN where it is not known.
         base: v(all masked); 0 where it is not known.
         forward_passes, backward_passes: model rows spent.
+        drawn: whether random numbers were drawn; False leaves the method's seed out of the provenance.
         details: what the method measured of itself, JSON values only.
         arrays: what else it gives, by name; saved with the table.
     """
@@ -48,6 +50,7 @@ class Answer:
     base: float = 0.0
     forward_passes: int = 0
     backward_passes: int = 0
+    drawn: bool = True
     details: Mapping[str, Any] = field(default_factory=dict)
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
@@ -79,7 +82,7 @@ class Call:
     show_progress: bool
 
 
-class RowMethod(Attribution):
+class RowMethod(Attribution, ABC):
     """Base of methods that explain each row of the inputs by interactions of its players.
 
     Captum's arguments, the state of the model, provenance and the shapes of what is given back are dealt with
@@ -116,9 +119,18 @@ class RowMethod(Attribution):
         return self.complete
 
     def options(self) -> dict[str, Any]:
-        """The options of the constructor, for the provenance: attributes of their names."""
+        """The options of the constructor, for the provenance: attributes of their names.
+
+        Raises:
+            PluginError: an option that is kept under another name.
+        """
         names = [name for name in inspect.signature(type(self)).parameters if name != "forward_func"]
-        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+        if lost := [name for name in names if not hasattr(self, name)]:
+            raise PluginError(
+                f"{type(self).__name__} takes {', '.join(lost)} and keeps no attribute of that name, for the "
+                f"provenance; set self.{lost[0]} in the constructor"
+            )
+        return {name: getattr(self, name) for name in names}
 
     @log_usage()
     def attribute(
@@ -148,7 +160,8 @@ class RowMethod(Attribution):
             internal_batch_size (int, optional): most model rows in one pass. Default: None (chosen by
                 the size of the inputs)
             return_convergence_delta (bool, optional): also return the sum of the players' shares minus
-                (v(all present) - v(all masked)), one number for each row. Default: False
+                (v(all present) - v(all masked)), one number for each row, where the method is complete.
+                Default: False
             show_progress (bool, optional): a progress bar on stderr. Default: False
 
         Returns:
@@ -159,6 +172,11 @@ class RowMethod(Attribution):
             InputError: arguments that do not fit (its subclasses say which).
             ModelOutputError: an output of the wrong shape, or a non-finite value.
         """
+        if return_convergence_delta and not self.has_convergence_delta():
+            raise InputError(
+                f"{type(self).__name__} has no convergence delta: its shares do not add up to "
+                "v(all present) - v(all masked); leave return_convergence_delta out"
+            )
         call, answers, _ = self._explain_all(
             (inputs, baselines, target, additional_forward_args, feature_mask),
             internal_batch_size,
@@ -242,6 +260,7 @@ class RowMethod(Attribution):
             players = Players.from_feature_mask(arguments.inputs, given[4])
             call = Call(given, arguments, players, internal_batch_size, show_progress)
             answers = self._answers(call)
+        self._check_answers(call, answers)
         seconds = time.perf_counter() - started
         tables = [self._table(call, answer, target, row, seconds) for row, answer in enumerate(answers)]
         return call, answers, tables
@@ -257,7 +276,7 @@ class RowMethod(Attribution):
                 options=self.options(),
                 target=str(target_of(target, row)),
                 model=(describe_model(self.forward_func),),
-                seed=self.seed,
+                seed=self.seed if answer.drawn else None,
                 forward_passes=answer.forward_passes,
                 backward_passes=answer.backward_passes,
                 seconds=seconds,
@@ -265,6 +284,25 @@ class RowMethod(Attribution):
             ),
             arrays=answer.arrays,
         )
+
+    def _check_answers(self, call: Call, answers: Sequence[Answer]) -> None:
+        """What only a faulty method gives.
+
+        Raises:
+            PluginError: another number of answers than rows, or of shares than players, or numbers that are
+                not finite.
+        """
+        rows, n = call.arguments.n_examples, call.players.count
+        shapes = {tuple(a.shares.shape) for a in answers}
+        finite = all(
+            bool(a.shares.isfinite().all()) and all(math.isfinite(t.score) for t in a.terms) for a in answers
+        )
+        if len(answers) != rows or shapes != {(n,)} or not finite:
+            raise PluginError(
+                f"{type(self).__name__} is to give {rows} answers with finite scores and ({n},) finite "
+                f"shares; it gave {len(answers)} with shares of shapes {sorted(shapes)}"
+                + ("" if finite else ", and numbers that are not finite")
+            )
 
     @staticmethod
     def _on_cells(call: Call, answers: Sequence[Answer], inputs: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 import shutil
 import tempfile
@@ -10,11 +11,15 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from hoi_captum import authoring
 from hoi_captum.core.options import check_choice
 from hoi_captum.errors import FileError, InputError
+from hoi_captum.registry import BUILT_IN, methods
 
 PREFIX = "hoi-captum-"
-FAMILIES = ("game", "gradient")
+FAMILIES = ("game", "gradient", "layer")
+_LONGEST = 60
+_TAKEN = {*authoring.__all__, "Any", "Callable", "ClassVar", "All"}  # names in the modules that are written
 _KEBAB = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -39,16 +44,18 @@ class PluginNames:
         """From the method's name, with or without ``hoi-captum-`` in front.
 
         Raises:
-            InputError: a name that is not kebab-case.
+            InputError: a name that is not kebab-case, or of a class that is taken.
         """
         method = name.removeprefix(PREFIX)
-        if not _KEBAB.fullmatch(method):
+        if not _KEBAB.fullmatch(method) or len(method) > _LONGEST:
             raise InputError(
-                f"expected a name in kebab-case, such as 'shapley-pairs', got {name!r}; method, class and "
-                "module are called by it"
+                f"expected a name in kebab-case, such as 'shapley-pairs', of at most {_LONGEST} letters, got "
+                f"{name!r}; method, class and module are called by it"
             )
         distribution = PREFIX + method
         class_name = "".join(part.capitalize() for part in method.split("-"))
+        if keyword.iskeyword(class_name) or class_name in _TAKEN or method == BUILT_IN:
+            raise InputError(f"{name!r} cannot be the name of a method of yours: it is taken; choose another")
         return cls(method, distribution, distribution.replace("-", "_"), class_name)
 
 
@@ -59,8 +66,8 @@ def new_plugin(name: str, *, into: Path | str = ".", family: str = "game") -> Pa
         name: of the method, in kebab-case: ``shapley-pairs`` makes the distribution
             ``hoi-captum-shapley-pairs``.
         into: the folder in which that of the plugin is made. Default: the present one
-        family: ``game``, a method that asks for the model's values of coalitions, or ``gradient``, one that
-            differentiates it. Default: ``game``
+        family: ``game``, a method that asks for the model's values of coalitions; ``gradient``, one that
+            differentiates it; or ``layer``, one that learns from what a layer gives. Default: ``game``
 
     Returns:
         the plugin's folder.
@@ -88,13 +95,11 @@ def new_plugin(name: str, *, into: Path | str = ".", family: str = "game") -> Pa
                 target.write_text(text, encoding="utf-8")
             shutil.move(draft, folder)
     except OSError as error:
-        raise FileError(f"{folder} cannot be written: {error}") from error
+        raise FileError(f"{folder} cannot be written: {error.strerror or error}") from error
     return folder
 
 
 def _check_free(names: PluginNames) -> None:
-    from hoi_captum.registry import methods
-
     if names.method in methods():
         raise InputError(f"a method is called {names.method!r} already; choose another name")
 

@@ -25,11 +25,11 @@ class InteractionChecks(MethodCases):
         exactness: of comparisons on the games, which are float64, in parts of the largest score.
             Default: 1e-6
         complete: whether all scores together are v(all present) - v(all masked), and attributions, too.
-            Default: False
+            Default: None (what the method says of itself)
     """
 
     exactness: ClassVar[float] = 1e-6
-    complete: ClassVar[bool] = False
+    complete: ClassVar[bool | None] = None
 
     def test_a_dummy_has_no_part(self) -> None:
         """A player that changes nothing is in no term and has no share."""
@@ -62,6 +62,10 @@ class InteractionChecks(MethodCases):
         """f + 3 has the interactions of f."""
         shifted = planted_pair().plus(MultilinearGame(5, {(): 3.0}))
         attributions, scores = self._play(shifted)
+        bases = self._table(shifted).base
+        for base in bases.values() if isinstance(bases, Mapping) else [bases]:
+            # a method that does not look at the baseline has none
+            assert base == 0 or abs(base - 3.0) <= self.exactness * 3.0, f"v(all masked) is 3, base {base}"
         expected = self._play(planted_pair())
         assert_same_scores(scores, expected[1], self.exactness, "f + 3")
         assert_close(attributions, expected[0], self.exactness, "f + 3")
@@ -86,14 +90,22 @@ class InteractionChecks(MethodCases):
             assert best.score * effect > 0, f"planted {members} with {effect:+.3g}, found {best.score:+.3g}"
             found += 1
         assert found or not planted, "no term of the planted orders was found in any game"
+        attributions = self._play(planted_pair())[0]
+        assert bool((attributions != 0).any()), "nobody has a share of a game that is not constant"
 
     def test_all_scores_together_are_the_effect(self) -> None:
         """Of a complete method: terms, and attributions, add up to v(all present) - v(all masked)."""
-        if not self.complete:
+        claimed = self.complete
+        if claimed is None:
+            claimed = getattr(self.build(self._case(planted_pair(), list(range(5)))), "complete", False)
+        if not claimed:
             pytest.skip("it does not claim completeness (complete = True)")
         for game in (planted_pair(), planted_triple(), two_alike()):
             attributions, scores = self._play(game)
             effect = float(game(_ROW)[0]) - game.base()
+            bases = self._table(game).base
+            for base in bases.values() if isinstance(bases, Mapping) else [bases]:
+                assert abs(base - game.base()) <= self.exactness * max(abs(effect), 1.0), f"base {base}"
             assert abs(sum(scores.values()) - effect) <= self.exactness * max(abs(effect), 1.0)
             assert abs(float(attributions.sum()) - effect) <= self.exactness * max(abs(effect), 1.0)
 

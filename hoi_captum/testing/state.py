@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hoi_captum.core.state import preserved_rng
 from hoi_captum.testing.cases import ROWS, Case, MethodCases, smooth_case, stateful_case, text_case
 from hoi_captum.testing.models import FailedOnPurpose, FailsLater, tiny_bert
 from hoi_captum.testing.suite import assert_close, assert_same_scores, assert_unchanged, scores_of, snapshot
@@ -100,7 +101,9 @@ class StateChecks(MethodCases):
         case = smooth_case()
         answers = []
         for seed in (0, 1):
-            with torch.random.fork_rng(devices=[]):
+            with preserved_rng():
+                random.seed(seed)
+                np.random.seed(seed)  # noqa: NPY002
                 torch.manual_seed(seed)
                 method = self.build(case)
                 tables = self.interact(method, case.inputs, **case.call)

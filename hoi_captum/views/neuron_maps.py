@@ -18,6 +18,7 @@ from hoi_captum.views.maps import category_colours
 from hoi_captum.views.neuron_graphs import neuron_graph_plot as neuron_graph_plot
 from hoi_captum.views.palette import FAINT, INK, NEUTRAL, diverging, sequential, sign_colour
 from hoi_captum.views.panels import draw_empty, finish, grid, legend
+from hoi_captum.views.unit_map import shape_of_map
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -234,12 +235,13 @@ def neuron_map_plot(
         title: of the figure.
     """
     arrays = interactions.arrays
-    if not {"units", "map_shape", "groups"} <= set(arrays):
+    shape = shape_of_map(interactions)
+    if shape is None or arrays.get("groups", np.zeros((0, 0))).shape != arrays["units"].shape:
         figure, (ax,) = grid(1, 1, 5.0, 2.4)
         ax.set_axis_off()
         draw_empty(ax)
         return finish(figure, title)
-    h, w = arrays["map_shape"].tolist()
+    h, w = shape
     cells = np.full(h * w, np.nan)
     cells[: len(arrays["units"])] = arrays["units"]
     figure, (ax,) = grid(1, 1, float(np.clip(0.6 * w, 4.6, 10.0)), float(np.clip(0.6 * h, 1.4, 8.0)) + 0.5)

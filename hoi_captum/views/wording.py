@@ -18,6 +18,7 @@ class Wording:
 
     Attributes:
         quantity: what a score is. Default: "score"
+        plural: of the quantity. Default: empty (with an s)
         signs: what a positive and what a negative score does; empty: they are a positive and a negative
             quantity. Default: empty
         heading: above a drawing, with ``{}`` for the explained output. Default: "interactions: {}"
@@ -32,6 +33,7 @@ class Wording:
     """
 
     quantity: str = "score"
+    plural: str = ""
     signs: tuple[str, str] | tuple[()] = ()
     heading: str = "interactions: {}"
     unit: str = "{}"
@@ -43,7 +45,7 @@ class Wording:
     @property
     def quantities(self) -> str:
         """The quantity in the plural."""
-        return f"{self.quantity}s"
+        return self.plural or f"{self.quantity}s"
 
 
 NEUTRAL_WORDS = Wording()
@@ -146,7 +148,9 @@ def _told(words: Mapping[str, Any]) -> Wording:
     """The words that a method tells; what no field holds, or another type of value, is passed over."""
     defaults = {f.name: getattr(NEUTRAL_WORDS, f.name) for f in fields(Wording)}
     signs = words.get("signs")
-    known = {k: v for k, v in words.items() if k in defaults and type(v) is type(defaults[k])}
+    known = {
+        k: v for k, v in words.items() if k in defaults and k != "signs" and type(v) is type(defaults[k])
+    }
     # a pair comes back from a file as a list
     if isinstance(signs, list | tuple) and len(signs) == 2 and all(isinstance(s, str) for s in signs):
         known["signs"] = (signs[0], signs[1])
@@ -161,7 +165,7 @@ def _words(kind: str, mode: Any, order: int | None) -> Wording:
 def unit_of(interactions: Interactions) -> str:
     """The unit of the scores where the method tells it (``provenance.details["unit"]``), else "score"."""
     unit = interactions.provenance.details.get("unit")
-    said = wording_of(interactions).unit.format(unit) if isinstance(unit, str) and unit else ""
+    said = wording_of(interactions).unit.replace("{}", unit) if isinstance(unit, str) and unit else ""
     return said or "score"
 
 
@@ -188,7 +192,9 @@ def heading_of(interactions: Interactions) -> str | None:
         return str(source.details["about"])
     if not source.target:
         return None
-    heading, whose = wording_of(interactions).heading.format(source.target), over_data(interactions)
+    # no format(): a file's words are not to be evaluated
+    heading = wording_of(interactions).heading.replace("{}", source.target)
+    whose = over_data(interactions)
     return f"{heading}, {whose}" if whose else heading
 
 

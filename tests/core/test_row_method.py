@@ -22,8 +22,9 @@ from hoi_captum.authoring import (
 )
 from hoi_captum.core.games import MaskedGame
 from hoi_captum.core.mobius import moebius_transform
-from hoi_captum.errors import InputError, ModelOutputError, PlayerError
-from hoi_captum.views.wording import wording_of
+from hoi_captum.errors import InputError, ModelOutputError, PlayerError, PluginError
+from hoi_captum.registry import check_method
+from hoi_captum.views.wording import heading_of, unit_of, wording_of
 
 
 class Pairs(CoalitionMethod):
@@ -133,12 +134,24 @@ def test_words_of_the_class_reach_the_drawings_and_survive_a_file(tmp_path: Any)
         ({"quantity": 3, "signs": ["one"]}, "score", ()),
         ({"quantity": "effect", "unknown": 1, "signs": ["a", 2]}, "effect", ()),
         ({"signs": ["up", "down"], "signed": False}, "score", ("up", "down")),
+        ({"signs": ("only",)}, "score", ()),
+        ({"signs": (1, 2)}, "score", ()),
     ],
 )
 def test_words_that_make_no_sense_are_passed_over(told: Any, quantity: str, signs: Any) -> None:
     table = Pairs(product).interact(X)[0].with_provenance(details={"wording": told})
     words = wording_of(table)
     assert (words.quantity, words.signs) == (quantity, signs)
+
+
+@pytest.mark.parametrize("text", ["{1}", "{", "{name}", "{:>200000000}", "{0.__class__.__mro__}"])
+def test_words_of_a_file_are_not_evaluated(text: str) -> None:
+    table = Pairs(product).interact(X, target=None)[0]
+    table = table.with_provenance(
+        target="t", details={"wording": {"heading": text, "unit": text}, "unit": "u"}
+    )
+    assert heading_of(table) == text
+    assert unit_of(table) == text
 
 
 # ---------------------------------------------------------------- the game of a row
@@ -205,3 +218,102 @@ def test_progress_counts_the_rows_that_are_expected(capsys: pytest.CaptureFixtur
     assert not out
     assert "pairs: masked passes" in err
     assert "/16" in err  # two rows of eight
+
+
+def test_methods_without_a_delta_refuse_to_give_one() -> None:
+    with pytest.raises(InputError, match="Crossed has no convergence delta"):
+        Crossed(product).attribute(X, return_convergence_delta=True)
+
+
+class Faulty(Pairs):
+    """Gives what it is told to."""
+
+    def __init__(self, forward_func: Callable[..., Any], *, answer: Answer) -> None:
+        CoalitionMethod.__init__(self, forward_func)
+        self.answer = answer
+
+    def options(self) -> dict[str, Any]:
+        return {}
+
+    def _explain(self, game: RowGame) -> Answer:
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer([], torch.zeros(2)),
+        Answer([], torch.tensor([0.0, float("nan"), 0.0])),
+        Answer([Term((0,), "pair", None, float("inf"))], torch.zeros(3)),
+    ],
+)
+def test_answers_that_only_a_fault_gives_are_refused(answer: Answer) -> None:
+    with pytest.raises(PluginError, match="Faulty is to give 2 answers with finite scores"):
+        Faulty(product, answer=answer).interact(X)
+
+
+def test_an_option_that_is_kept_elsewhere_is_told() -> None:
+    class Hides(Pairs):
+        def __init__(self, forward_func: Callable[..., Any], *, alpha: float = 1.0) -> None:
+            super().__init__(forward_func)
+            self._alpha = alpha
+
+    with pytest.raises(PluginError, match=r"Hides takes alpha .* set self.alpha"):
+        Hides(product).interact(X)
+
+
+def test_a_seed_is_recorded_where_it_was_used() -> None:
+    drawn = Faulty(product, answer=Answer([], torch.zeros(3), drawn=True))
+    idle = Faulty(product, answer=Answer([], torch.zeros(3), drawn=False))
+    for method, seed in ((drawn, 7), (idle, None)):
+        method.seed = 7
+        assert method.interact(X)[0].provenance.seed == seed
+
+
+def test_a_method_that_says_nothing_cannot_be_made() -> None:
+    class Silent(CoalitionMethod):
+        name, kinds, orders, summary = "silent", ("x",), (1, 1), "nothing"
+
+    with pytest.raises(TypeError, match="_explain"):
+        Silent(product)  # type: ignore[abstract]
+    with pytest.raises(PluginError, match="lacks _explain"):
+        check_method("silent", Silent)
+    with pytest.raises(PluginError, match="calls itself 'pairs'; set name = 'other'"):
+        check_method("other", Pairs)
+    check_method("pairs", Pairs)
+
+
+@pytest.mark.parametrize("cls", [Pairs, Crossed])
+def test_what_was_made_in_inference_mode_is_taken(cls: Any) -> None:
+    expected = cls(product).interact(X, X * 0 + 0.5, None, None, torch.tensor([[0, 1, 1]]))
+    with torch.inference_mode():
+        x, baselines, mask = X.clone(), X * 0 + 0.5, torch.tensor([[0, 1, 1]])
+        found = cls(product).interact(x, baselines, None, None, mask)
+    outside = cls(product).interact(x, baselines, None, None, mask)
+    for tables in (found, outside):
+        assert [[t.score for t in one] for one in tables] == [[t.score for t in one] for one in expected]
+
+
+@pytest.mark.parametrize("cls", [Pairs, Crossed])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_model_may_write_into_what_it_is_given(cls: Any, rows: int) -> None:
+    embeddings = torch.arange(20.0, dtype=torch.float64).view(10, 2)
+
+    def f(x: Tensor, ids: Tensor) -> Tensor:
+        ids += 1
+        return product(x) * embeddings[ids].sum((1, 2))
+
+    x, ids = X[:rows].clone(), torch.tensor([[1, 2], [3, 4]])[:rows]
+    mask = (torch.tensor([[0, 1, 2]]), torch.tensor([[-1, -1]]))
+    first = cls(f).interact((x, ids), feature_mask=mask)
+    again = cls(f).interact((x, ids), feature_mask=mask)
+    assert ids.tolist() == [[1, 2], [3, 4]][:rows]
+    assert torch.equal(x, X[:rows])
+    assert [t.score for t in first[0]] == [t.score for t in again[0]]
+
+
+def test_a_row_that_there_is_not_is_refused() -> None:
+    game = MaskedGame(product, X)
+    for row in (2, -1):
+        with pytest.raises(InputError, match=rf"expected row in 0\.\.1, got {row}"):
+            game.values(torch.ones(1, 3, dtype=torch.bool), row=row)

@@ -294,6 +294,9 @@ class NaNScore(Changed):
     def change(self, terms: list[Term]) -> list[Term]:
         return [*terms[1:], replace(terms[0], score=float("nan"))]
 
+    def _check_answers(self, *given: Any) -> None:
+        """Not looked at, as in a class that stands on no base of ours."""
+
 
 SOURCE = "test_provenance_is_complete"
 
@@ -344,8 +347,8 @@ class NaNInJSON(Source):
     fields = {"details": {"gap": float("nan")}}
 
 
-@caught_by(SOURCE, "expected seed 3, got None", suite=MethodConformance, options={"seed": 3})
-@caught_by(SOURCE, "expected seed 0, got None", suite=MethodConformance)
+@caught_by(SOURCE, "another seed gives another answer", suite=MethodConformance, options={"seed": 3})
+@caught_by(SOURCE, "another seed gives another answer", suite=MethodConformance)
 class SeedNotRecorded(Seeded):
     """A seed that the provenance does not have, also where it is the default."""
 
@@ -360,7 +363,10 @@ class OptionForgotten(Dividends):
 
     def __init__(self, forward_func: Any, *, weight: float = 1.0) -> None:
         super().__init__(forward_func)
-        self._weight = weight
+        self.weight = weight
+
+    def options(self) -> dict[str, Any]:
+        return {}
 
 
 @caught_by(SOURCE, "weight=2.0 is recorded as 1.0", options={"weight": 2.0})

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import hoi_captum as hoi
-from hoi_captum.views import render_page
+from hoi_captum.views import neuron_map_plot, render_page
 from hoi_captum.views.unit_map import map_layout
 
 
@@ -50,3 +50,13 @@ def test_the_page_shows_the_map_and_its_units() -> None:
     assert re.search(r'<svg class="image pixelated" viewBox="0 0 3 2"', page)
     assert page.count('<image href="data:image/png;base64,') == 1
     assert '<svg class="image' not in render_page(table())
+
+
+@pytest.mark.parametrize(
+    "shape", [[1, 1], [1, 1, 5], [1.0, 5.0], [-2, -5], [5, 0], [10**6, 10**6], 5, [[1, 5]]]
+)
+def test_shapes_that_hold_no_map_are_passed_over(shape: Any) -> None:
+    one = table(units=np.zeros(5), map_shape=np.array(shape), groups=np.zeros(5))
+    assert map_layout(one) is None
+    assert '<svg class="image' not in render_page(one)
+    assert neuron_map_plot(one).axes
