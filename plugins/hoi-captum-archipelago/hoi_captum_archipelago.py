@@ -73,7 +73,7 @@ class Archipelago(CoalitionMethod):
         OptionError: an option that cannot be used.
         InputError: ``forward_func`` is no callable.
 
-    Example::
+    Examples::
 
         >>> method = Archipelago(lambda x: x[:, 0] * x[:, 1] + x[:, 2])
         >>> method.interact(torch.ones(1, 3))[0]

@@ -47,7 +47,8 @@ from hoi_captum.authoring import (
     hookimpl,
     progress_bar,
 )
-from hoi_captum.errors import CostWarning, FidelityWarning, InputError
+from hoi_captum.core.derivatives import piecewise_linear_steps
+from hoi_captum.errors import CostWarning, DataWarning, FidelityWarning, InputError
 
 HOI_CAPTUM_API_VERSION = 1
 
@@ -77,6 +78,11 @@ class IntegratedHessians(DerivativeMethod):
     scores minus f(x) - f(x0), and the ``relative_gap``, its size as a part of \|f(x) - f(x0)\| (or of a
     hundredth of the sum of absolute entries, where that is more); a ``FidelityWarning`` is given above 1e-2.
     With softplus f is the model with softplus, and ``details["softplus"]`` how far that is from the model.
+
+    Only ReLUs are replaced. What other kinks do (a leaky ReLU, ``clamp``, ``maximum``, an absolute value, a
+    max-pool) the Hessian does not see, though scores may add up without it; where there are any
+    ``details["piecewise_linear"]`` is true, and a ``FidelityWarning`` says so. Kinks made by hand
+    (``torch.where``, a product with ``x > 0``) are not noticed.
 
     Args:
         forward_func (Callable): the model, or any function of it, as in Captum.
@@ -153,6 +159,7 @@ class IntegratedHessians(DerivativeMethod):
     def _explain(self, gates: InputGates, size: PassSize, show_progress: bool) -> list[Answer]:
         real = _ends(gates, size) if self.replace_relu == "softplus" else None
         with self._without_relu():
+            kinks = _has_kinks(gates)
             ends = _ends(gates, size)
             fine, coarse = self._matrices(gates, size, show_progress)
         answers = []
@@ -161,6 +168,8 @@ class IntegratedHessians(DerivativeMethod):
             arrays: dict[str, NDArray[Any]] = {}
             if coarse is not None:
                 arrays["quadrature_error"] = np.abs(fine[row] - coarse[row])
+            if kinks:
+                details["piecewise_linear"] = True
             # what ReLUs there are is not known, but where nothing changed there is nothing to tell
             if real is not None and not np.array_equal(real[:, row], ends[:, row]):
                 details["softplus"] = _change(self.beta, real[:, row], ends[:, row])
@@ -170,6 +179,7 @@ class IntegratedHessians(DerivativeMethod):
                     ends[:, row],
                     details,
                     arrays,
+                    drawn=False,
                     # all rows take the same passes
                     forward_passes=gates.forward_passes // gates.n_examples,
                     backward_passes=gates.backward_passes // gates.n_examples,
@@ -230,7 +240,8 @@ class IntegratedHessians(DerivativeMethod):
             for draw in draws
         ]
         call = runs[0][0]
-        answers = [_mean(row) for row in zip(*(run[1] for run in runs), strict=True)]
+        drawn = len(draws) < _count(baselines)
+        answers = [_mean(row, drawn) for row in zip(*(run[1] for run in runs), strict=True)]
         seconds = time.perf_counter() - started
         tables = [self._table(call, answer, others[0], row, seconds) for row, answer in enumerate(answers)]
         return call, answers, tables
@@ -263,7 +274,10 @@ class IntegratedHessians(DerivativeMethod):
         """Say where the scores do not add up, or add up to another model's output."""
         gaps = [float(a.details["relative_gap"]) for a in answers]
         worst = int(np.argmax(gaps))
-        if gaps[worst] > _GAP:
+        if any(a.details.get("piecewise_linear") for a in answers):
+            # nodes do not help: what lies at a kink is on none of them
+            warnings.warn(self._of_kinks(worst, answers[worst]), FidelityWarning, stacklevel=5)
+        elif gaps[worst] > _GAP:
             smoother = ", a smaller beta" if "softplus" in answers[worst].details else ""
             better = ", quadrature='gauss-log'" if self.quadrature == "power" else ""
             warnings.warn(
@@ -285,6 +299,19 @@ class IntegratedHessians(DerivativeMethod):
                 FidelityWarning,
                 stacklevel=5,
             )
+
+    def _of_kinks(self, row: int, answer: Answer) -> str:
+        soft = self.replace_relu == "softplus"
+        what = "steps other than ReLU that are linear" if soft else "steps that are linear (ReLUs or others)"
+        gap = float(answer.details["relative_gap"])
+        misses = f"; row {row} misses {gap:.1%} of f(x) - f(x0)" if gap > _GAP else ""
+        way = "" if soft else "give replace_relu='softplus', "
+        return (
+            f"the model has {what} on both sides of a kink, such as a leaky ReLU, clamp, maximum, abs or a "
+            f"max-pool, and the Hessian does not see what they do: interactions by them are left out, even "
+            f"where the scores add up{misses}, and more nodes do not help; {way}write them as relu or smooth "
+            "functions, or take a method without second derivatives (smoothhess, archipelago)"
+        )
 
 
 def log_rule(n_nodes: int, quadrature: str = "gauss-log") -> tuple[Tensor, Tensor]:
@@ -336,6 +363,16 @@ def _ends(gates: InputGates, size: PassSize) -> NDArray[np.float64]:
     return torch.cat(found, 1).numpy()
 
 
+def _has_kinks(gates: InputGates) -> bool:
+    """Whether there is a step on the way whose second derivative is zero wherever it exists."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # the derivatives themselves will tell
+        passes = gates.forward_passes
+        found = piecewise_linear_steps(gates)
+    gates.forward_passes = passes + gates.n_examples  # each row would have taken it alone
+    return found
+
+
 def _change(beta: float, real: NDArray[np.float64], soft: NDArray[np.float64]) -> dict[str, float]:
     """How far the model with softplus is from the model, (2,) outputs each."""
     effect = float(real[0] - real[1])
@@ -354,6 +391,8 @@ def _answer(
     ends: NDArray[np.float64],
     details: Mapping[str, Any],
     arrays: Mapping[str, NDArray[Any]],
+    *,
+    drawn: bool,
     **passes: int,
 ) -> Answer:
     n = len(matrix)
@@ -375,6 +414,7 @@ def _answer(
         effect=effect,
         base=float(ends[1]),
         details={**details, **more},
+        drawn=drawn,
         arrays={"matrix": matrix, "pairs": pairs, "integrated_gradients": shares, **arrays},
         **passes,
     )
@@ -389,8 +429,14 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole > 0 else float(part > 0)
 
 
-def _mean(answers: Sequence[Answer]) -> Answer:
-    """The expected answer of a row, from those for each baseline."""
+def _count(baselines: Any) -> int:
+    """The size of a distribution of baselines, one that is known to have one size."""
+    given = baselines if isinstance(baselines, tuple) else (baselines,)
+    return max(len(b) for b in given if isinstance(b, Tensor) and b.dim() > 0)
+
+
+def _mean(answers: Sequence[Answer], drawn: bool) -> Answer:
+    """The expected answer of a row, from those for each baseline (which were drawn, or are all there are)."""
     matrices = np.stack([a.arrays["matrix"] for a in answers])
     count = len(answers)
     arrays = {}
@@ -400,6 +446,8 @@ def _mean(answers: Sequence[Answer]) -> Answer:
     if count > 1:
         arrays["stderr"] = matrices.std(axis=0, ddof=1) / count**0.5
     details: dict[str, Any] = {"nodes": answers[0].details["nodes"], "baselines": count}
+    if answers[0].details.get("piecewise_linear"):
+        details["piecewise_linear"] = True
     # f(x), f(x0) of the model as it was explained
     ends = np.mean([[a.base + a.effect, a.base] for a in answers], axis=0)
     soft = [a.details["softplus"] for a in answers if "softplus" in a.details]
@@ -413,6 +461,7 @@ def _mean(answers: Sequence[Answer]) -> Answer:
         ends,
         details,
         arrays,
+        drawn=drawn,
         forward_passes=sum(a.forward_passes for a in answers),
         backward_passes=sum(a.backward_passes for a in answers),
     )

@@ -46,6 +46,10 @@ _BATCHES = 32  # of samples, from whose means the standard errors are taken
 _ESTIMATE = ("matrix", "stderr")
 _LEVEL = 0.05  # of the test whether any pair of a row is more than chance
 _ROUNDING = 1e-9  # of the gradient's size; standard errors below it are none
+# of the input's spacing, the distance of neighbouring numbers: a sigma below is said. Noise rounded to a grid
+# of one spacing is still unbiased for smooth functions (of .04 on a grid of .125 a quarter is lost), but
+# kinks may move by a half of it
+_SPACINGS = 2.0
 _PART = 0.1  # of the input's standard deviation: sigma, where nobody gives one
 
 
@@ -84,7 +88,9 @@ class SmoothHess(DerivativeMethod):
         effects (str, optional): ``"presence"`` or ``"step"``. Default: ``"presence"``
         seed (int, optional): of the noise. Default: 0
 
-    A ``FidelityWarning`` tells where no pair of a row stands out of the noise.
+    A ``FidelityWarning`` tells where no pair of a row stands out of the noise, and where sigma is less than
+    two of the steps in which the input's dtype can be moved (``details["spacing"]``, for each input tensor),
+    so that rounding takes the noise away.
 
     Raises:
         OptionError: an option out of its range.
@@ -134,6 +140,7 @@ class SmoothHess(DerivativeMethod):
 
     def _explain(self, gates: InputGates, size: PassSize, show_progress: bool) -> list[Answer]:
         model = _Noisy(gates, self.sigma)
+        model.warn_of_rounding()
         values = _outputs(gates, size)
         signs = (1.0, -1.0) if self.antithetic else (1.0,)
         draws = self.n_samples // len(signs)
@@ -146,10 +153,11 @@ class SmoothHess(DerivativeMethod):
                 step = max(1, size.rows // (len(rows) * len(signs)))
                 for start in range(0, draws, step):
                     count = min(step, draws - start)
-                    sums.add(*model.sample(rows, [model.draw(generator) for _ in range(count)], signs))
+                    noise = [model.draw(generator) for _ in range(count)]
+                    sums.add(*model.sample(rows, noise, signs, size.rows))
                     bar.update(len(rows) * count * len(signs))
                 answers += [
-                    self._answer(sums, place, values[:, row].tolist(), model.sigma[:, row].tolist())
+                    self._answer(sums, place, values[:, row].tolist(), model, row)
                     for place, row in enumerate(rows.tolist())
                 ]
         _warn_of_noise(answers)
@@ -161,7 +169,7 @@ class SmoothHess(DerivativeMethod):
         return 1.0 if self.effects == "step" else -1.0
 
     def _answer(
-        self, sums: _BatchMeans, place: int, values: Sequence[float], sigma: Sequence[float]
+        self, sums: _BatchMeans, place: int, values: Sequence[float], model: _Noisy, row: int
     ) -> Answer:
         means, errors = sums.means(place), sums.stderr(place)
         n = len(means.main)
@@ -182,7 +190,8 @@ class SmoothHess(DerivativeMethod):
             forward_passes=self.n_samples + len(values),
             backward_passes=self.n_samples,
             details={
-                "sigma": list(sigma),
+                "sigma": model.sigma[:, row].tolist(),
+                "spacing": model.spacing[:, row].tolist(),
                 "difference": difference,
                 "second_order": means.total,
                 "second_order_stderr": errors.total,
@@ -207,6 +216,7 @@ class _Noisy:
 
     Attributes:
         sigma: (input tensors, B) float64; 0 of tensors that have no noise.
+        spacing: (input tensors, B) float64, the largest step of the dtype at a player's cell; 0 likewise.
 
     Raises:
         InputError: another number of sigmas than of tensors, or no sigma where an input does not vary.
@@ -225,6 +235,24 @@ class _Noisy:
         for t in self._noisy:
             given = sigma[t] if isinstance(sigma, tuple) else sigma
             self.sigma[t] = self._by_spread(t) if given is None else given
+        self.spacing = torch.zeros_like(self.sigma)
+        for t in self._noisy:
+            self.spacing[t] = self._steps(t)
+
+    def warn_of_rounding(self) -> None:
+        """Say where noise is rounded away: x + noise is a number of x's dtype."""
+        low = (self.sigma < _SPACINGS * self.spacing).nonzero()
+        if len(low):
+            t, row = low[0].tolist()
+            sigma, spacing = float(self.sigma[t, row]), float(self.spacing[t, row])
+            warnings.warn(
+                f"row {row}: sigma={sigma:.3g} is {sigma / spacing:.2g} of the steps of {spacing:.3g} in "
+                f"which {self._arguments.inputs[t].dtype} inputs of this size move, so that noise is rounded "
+                f"away and scores are off; give sigma={_SPACINGS * spacing:.3g} or more, inputs (and a "
+                "model) of a higher precision, or inputs nearer to 0",
+                FidelityWarning,
+                stacklevel=7,
+            )
 
     def draw(self, generator: torch.Generator) -> list[Tensor]:
         """Standard normal noise for the cells of each noisy tensor."""
@@ -233,14 +261,15 @@ class _Noisy:
         return [torch.randn(shape, dtype=dtype, generator=generator) for shape, dtype in kinds]
 
     def sample(
-        self, rows: Tensor, draws: Sequence[Sequence[Tensor]], signs: Sequence[float]
+        self, rows: Tensor, draws: Sequence[Sequence[Tensor]], signs: Sequence[float], most: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        r"""One pass: noise and gradients by player, (rows, draws, n) float64 each.
+        r"""Noise and gradients by player, (rows, draws, n) float64 each.
 
         Args:
             rows: (B',) the examples.
             draws: noise, as :meth:`draw` gives it.
             signs: with which each draw is taken.
+            most: model rows in one pass.
 
         Returns:
             :math:`D^T z / \sigma`, and :math:`D^T \nabla f` averaged over the signs, once with them and once
@@ -249,7 +278,7 @@ class _Noisy:
         arguments = self._arguments
         copies = rows.repeat_interleave(len(draws)).repeat(len(signs))
         inputs = [x[copies.to(x.device)] for x in arguments.inputs]
-        leaves, noises, differences = [], [], []
+        noises, differences = [], []
         for number, t in enumerate(self._noisy):
             x, mask, b = arguments.inputs[t], self._owned[t], arguments.baselines[t]
             owned = _of(mask, rows)
@@ -257,14 +286,13 @@ class _Noisy:
             sigma = self.sigma[t, rows].to(x.device).view(-1, *[1] * x.dim())
             noise = (z * sigma.to(z.dtype) * owned.unsqueeze(1)).flatten(0, 1)  # (rows x draws, ...)
             moved = torch.cat([sign * noise for sign in signs])
-            leaves.append((inputs[t] + moved).to(x.dtype).requires_grad_())
-            inputs[t] = leaves[-1]
+            inputs[t] = (inputs[t] + moved).to(x.dtype)
             difference = ((x[rows.to(x.device)] - _of(b, rows)).double() * owned).unsqueeze(1)
             differences.append(difference)
             noises.append(z * difference / sigma)
-        with torch.inference_mode(False), torch.enable_grad():
-            value = arguments.run(tuple(inputs), copies)
-            gradients = _gradients(value, leaves)
+        # a single row's two signs are two passes where one row is all that a pass may have
+        parts = [self._pass(inputs, copies, part) for part in torch.arange(len(copies)).split(most)]
+        gradients = [torch.cat(found) for found in zip(*parts, strict=True)]
         shape = (len(signs), len(rows), len(draws))
         slopes = torch.stack(
             [
@@ -281,6 +309,15 @@ class _Noisy:
         weights = torch.tensor(signs, dtype=torch.float64, device=slopes.device).view(-1, 1, 1, 1)
         return self._by_player(rows, noises).cpu(), (weights * slopes).mean(0).cpu(), slopes.mean(0).cpu()
 
+    def _pass(self, inputs: Sequence[Tensor], copies: Tensor, part: Tensor) -> tuple[Tensor, ...]:
+        """One pass: the gradients by the noisy tensors, of some of the copies."""
+        given = [x[part.to(x.device)] for x in inputs]
+        with torch.inference_mode(False), torch.enable_grad():
+            leaves = [given[t].requires_grad_() for t in self._noisy]
+            for t, leaf in zip(self._noisy, leaves, strict=True):
+                given[t] = leaf.clone()  # a model may write into what it is given, but not into a leaf
+            return _gradients(self._arguments.run(tuple(given), copies[part]), leaves)
+
     def _by_player(self, rows: Tensor, cells: Sequence[Tensor]) -> Tensor:
         """Cells of each noisy tensor, (rows, draws, ...) float64, summed over those of each player."""
         n, (m, draws) = self._players.count, cells[0].shape[:2]
@@ -291,6 +328,15 @@ class _Noisy:
             ids = ids.expand(m, *values.shape[2:]).reshape(m, 1, -1).expand(-1, draws, -1)
             sums.scatter_add_(2, ids, values.flatten(2))
         return sums[..., :n]
+
+    def _steps(self, t: int) -> Tensor:
+        """The largest distance of neighbouring numbers at the players' cells of each row, (B,)."""
+        x, b = self._arguments.inputs[t], self._arguments.baselines[t]
+        smallest = torch.finfo(x.dtype).tiny
+        exponents = torch.frexp(x.double().abs().clamp(min=smallest)).exponent
+        steps = torch.ldexp(torch.full_like(x, torch.finfo(x.dtype).eps, dtype=torch.float64), exponents - 1)
+        # nothing is lost where input - baseline is 0
+        return (steps * (self._owned[t] & (x != b))).flatten(1).amax(1).cpu()
 
     def _by_spread(self, t: int) -> Tensor:
         """A part of the standard deviation of the players' cells of each row, (B,)."""
@@ -417,7 +463,7 @@ def _gradients(value: Tensor, leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
             "nothing leads from the players' cells to the explained output, so that all scores are zero: the "
             "forward function may detach its input or run under no_grad, or the output may not use it",
             DataWarning,
-            stacklevel=7,
+            stacklevel=10,
         )
         return tuple(leaf.new_zeros(leaf.shape, dtype=torch.float64) for leaf in leaves)
     found = torch.autograd.grad(value.sum(), list(leaves), allow_unused=True, materialize_grads=True)

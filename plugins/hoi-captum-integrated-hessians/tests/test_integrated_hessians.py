@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -224,10 +225,55 @@ def test_softplus_stands_in_for_relu_and_says_what_that_changes():
 
 def test_without_softplus_a_relu_network_has_no_pairs_and_warns():
     model, x, x0 = mlp(nn.ReLU), normal(3, 5), normal(3, 5, seed=2)
-    with pytest.warns(FidelityWarning, match=r"off\): 16 nodes are too few"):
+    with pytest.warns(FidelityWarning, match=r"misses .*replace_relu='softplus'"):
         tables = IntegratedHessians(model, replace_relu="none").interact(x, x0, target=0)
     assert max(t.provenance.details["relative_gap"] for t in tables) > 1e-2
     assert all((t.arrays["pairs"] == 0).all() for t in tables)
+
+
+KINKS = {
+    "clamp": lambda z: z.clamp(min=0),
+    "maximum": lambda z: torch.maximum(z, torch.zeros_like(z)),
+    "relu6": nn.functional.relu6,
+    "leaky": lambda z: nn.functional.leaky_relu(z, 0.0),
+    "max": lambda z: torch.stack((z, 0 * z)).amax(0),
+}
+
+
+@pytest.mark.parametrize("name", KINKS)
+@pytest.mark.parametrize("count", [None, 2])
+def test_kinks_that_are_not_replaced_are_said(name, count):
+    k = KINKS[name]
+
+    def f(x):  # adds up, without its two pairs
+        return k(x[:, 0] + x[:, 1] - 1) - k(x[:, 2] + x[:, 3] - 1) + x[:, 4]
+
+    x = torch.ones(1, 5)
+    method = IntegratedHessians(f, n_baselines=count)
+    with pytest.warns(FidelityWarning, match="does not see what they do.*more nodes do not help"):
+        table = method.interact(x, torch.zeros(3, 5) if count else None)[0]
+    assert table.provenance.details["piecewise_linear"]
+
+
+def test_kinks_are_not_seen_where_there_are_none():
+    def f(x):
+        return torch.relu(x[:, 0] + x[:, 1] - 1) + x[:, 2].clamp(min=1e-6).log()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        table = IntegratedHessians(f, n_nodes=64).interact(torch.ones(1, 3), torch.tensor([[0.0, 0.0, 0.5]]))[
+            0
+        ]
+    assert "piecewise_linear" not in table.provenance.details
+    assert abs(table.arrays["pairs"][0]) > 0.1
+
+
+def test_the_gaps_warning_has_no_advice_that_cannot_help():
+    with pytest.warns(FidelityWarning) as caught:
+        IntegratedHessians(lambda x: (x[:, 0] + x[:, 1] - 1).clamp(min=0)).interact(torch.ones(1, 2))
+    assert len(caught) == 1
+    assert "misses" in str(caught[0].message)
+    assert "n_nodes" not in str(caught[0].message)
 
 
 def test_a_softplus_too_smooth_is_said():
@@ -269,6 +315,15 @@ def test_baselines_are_drawn_by_the_seed_and_alike_for_all_rows():
     assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
     assert not np.allclose(one[0], other[0])
     np.testing.assert_allclose(scores(x[1:], 0)[0], one[1], atol=1e-13)
+
+
+def test_there_is_no_seed_where_nothing_is_drawn():
+    x, data = normal(1, 5), normal(6, 5, seed=3)
+    for count, seed in ((None, None), (6, None), (3, 7)):
+        method = IntegratedHessians(mlp(), n_baselines=count, seed=7, n_nodes=4)
+        provenance = method.interact(x, data if count else None, target=0)[0].provenance
+        assert provenance.seed == seed
+        assert provenance.options["seed"] == 7
 
 
 @pytest.mark.parametrize("baselines", [None, 0.0, (torch.zeros(2, 5), torch.zeros(3, 5))])

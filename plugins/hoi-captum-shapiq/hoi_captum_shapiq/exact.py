@@ -17,7 +17,7 @@ from hoi_captum.core.indices import k_shapley_interactions
 from hoi_captum.core.mobius import coalition_orders, moebius_transform, player_count, superset_zeta_transform
 from hoi_captum.errors import OptionError
 
-__all__ = ["INDICES", "exact_interactions"]
+__all__ = ["INDICES", "empty_value", "exact_interactions"]
 
 INDICES = ("k-SII", "SII", "STII", "FSII", "FBII", "BII")
 
@@ -68,6 +68,20 @@ def exact_interactions(values: Tensor, index: str = "k-SII", order: int = 2) -> 
         sums = superset_zeta_transform(torch.where(sizes == t, dividends, 0.0), inplace=True)
         found += weights[sizes] * sums
     return found
+
+
+def empty_value(values: Tensor, index: str, order: int) -> float:
+    """The index of the empty set, by the same formulas; v(empty) of those that add up.
+
+    Args:
+        values: as of :func:`exact_interactions`.
+        index: SII, BII or FBII.
+        order: k.
+    """
+    values = values.double()
+    dividends, sizes = moebius_transform(values), coalition_orders(player_count(values))
+    weights = [_WEIGHTS[index](0, t, order) for t in range(int(sizes.max()) + 1)]
+    return float((torch.tensor(weights, dtype=torch.float64)[sizes] * dividends).sum())
 
 
 def _sii(s: int, t: int, k: int) -> float:

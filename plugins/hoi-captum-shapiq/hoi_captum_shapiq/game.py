@@ -37,7 +37,7 @@ class TableGame(shapiq.Game):  # type: ignore[misc]  # shapiq is not seen by myp
     Raises:
         InputError: no such game, no such row, or another number of names.
 
-    Example::
+    Examples::
 
         >>> game = TableGame(MaskedGame(f, inputs, baselines, feature_mask=mask))
         >>> shapiq.SVARMIQ(n=game.n_players, max_order=2, random_state=0).approximate(1000, game)

@@ -5,20 +5,26 @@ from __future__ import annotations
 import inspect
 import random
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import combinations
 from math import comb
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from hoi_captum.authoring import Answer, CoalitionMethod, RowGame, Term, check_choice, check_count
 from hoi_captum.core.coalitions import all_coalitions
 from hoi_captum.errors import FidelityWarning, HoiError, OptionError, TooManyPlayersError
-from hoi_captum_shapiq.exact import INDICES, exact_interactions
-from hoi_captum_shapiq.tables import DETAILS, kind_of, terms_of
+from hoi_captum_shapiq.exact import INDICES, empty_value, exact_interactions
+from hoi_captum_shapiq.tables import DETAILS, OWN_EMPTY, kind_of, terms_of
 from hoi_captum_shapiq.versions import check_gate, shapiq_version
+
+if TYPE_CHECKING:
+    from shapiq import InteractionValues
+
+    from hoi_captum.core.row_method import Call
 
 __all__ = ["ShapiqInteractions"]
 
@@ -26,6 +32,8 @@ _ALWAYS_EXACT = 14  # players up to which "auto" evaluates all coalitions
 _MOST_EXACT = 20  # players of which all coalitions are ever evaluated
 _EFFICIENT = ("k-SII", "STII", "FSII")  # add up to v(N) - v(empty)
 _SHAPLEY = (*_EFFICIENT, "SII")  # of order 1 they are the Shapley values
+_NOISE = 0.25  # of the size of the scores of the highest order, by their standard errors, that is said
+_ENOUGH = 4  # coalitions for each interaction, where a regression's errors become smaller than its scores
 
 # estimators by shapiq's class names, and the indices of which they give all orders rightly: SHAPIQ and
 # SVARMIQ have only the highest order of FSII and FBII. Left out: PermutationSamplingSII, where pairs never
@@ -35,7 +43,7 @@ _APPROXIMATORS: dict[str, tuple[str, ...]] = {
     "KernelSHAPIQ": ("k-SII", "SII"),
     "InconsistentKernelSHAPIQ": ("k-SII", "SII"),
     "RegressionFSII": ("FSII",),
-    "RegressionFBII": ("FBII",),
+    "RegressionFBII": ("FBII", "BII"),
     "SHAPIQ": ("k-SII", "SII", "STII", "BII"),
     "SVARMIQ": ("k-SII", "SII", "STII", "BII"),
     "PermutationSamplingSTII": ("STII",),
@@ -48,9 +56,10 @@ _DENSE = {
     "STII": "SHAPIQ",
     "FSII": "RegressionFSII",
     "FBII": "RegressionFBII",
-    "BII": "SHAPIQ",
+    "BII": "RegressionFBII",
 }
 _REGRESSIONS = ("KernelSHAP", "KernelSHAPIQ", "InconsistentKernelSHAPIQ", "RegressionFSII", "RegressionFBII")
+_SAMPLED = ("SHAPIQ", "SVARMIQ")  # means of random coalitions, whose errors two halves of a budget tell
 _NEEDS = {"SPEX": (("galois", "sparse_transform"), "sparse"), "ProxySPEX": (("lightgbm",), "proxy")}
 
 
@@ -74,12 +83,21 @@ class ShapiqInteractions(CoalitionMethod):
     ==================================  ===============================================================
     up to 14                            exact: all coalitions (16,384 at most), whatever the budget
     15 to 20, 2^n within the budget     exact
-    to 20; more while interactions      KernelSHAPIQ (k-SII, SII), RegressionFSII, RegressionFBII,
-    are less than half of the budget    PermutationSamplingSTII where the budget has one round
-                                        of it, else SHAPIQ (STII, BII)
-    more                                ProxySPEX where lightgbm is installed, else SPEX: sparse
-                                        interactions; SHAPIQ (BII)
+    to 20; more while interactions      KernelSHAPIQ (k-SII, SII), RegressionFSII, RegressionFBII (FBII,
+    are less than half of the budget    BII), PermutationSamplingSTII (STII)
+    more                                ProxySPEX where lightgbm is installed, else SPEX where its packages
+                                        are: sparse interactions (not BII; k-SII by ProxySPEX of shapiq
+                                        1.8). Without them as above, SHAPIQ for STII where there are more
+                                        interactions than coalitions, with a ``FidelityWarning``
     ==================================  ===============================================================
+
+    BII of all orders follow from FBII exactly, since both depend on the same Fourier coefficients:
+    :math:`BII(S) = \sum_{T \supseteq S} 2^{-(|T| - |S|)} FBII(T)`. STII is sampled in rounds, each of which
+    has a difference of every set of the highest order, until the budget is spent; SHAPIQ and SVARMIQ are the
+    means of two halves of it. ``details["relative_stderr"]`` is then the root mean square of the standard
+    errors of the highest order over that of its scores, and a ``FidelityWarning`` is given above a quarter.
+    Regressions have no such figure; they are warned of where there are less than two coalitions for each
+    interaction.
 
     Args:
         forward_func (Callable): any forward function or module.
@@ -98,7 +116,7 @@ class ShapiqInteractions(CoalitionMethod):
             and by SPEX, which are wrong; an estimator whose package is not installed.
         InputError: ``forward_func`` is no callable.
 
-    Example::
+    Examples::
 
         >>> method = ShapiqInteractions(lambda x: x[:, 0] * x[:, 1] + x[:, 2])
         >>> method.interact(torch.ones(1, 3))[0].top(2)
@@ -159,25 +177,29 @@ class ShapiqInteractions(CoalitionMethod):
 
     # ---------------------------------------------------------------- which estimator
     def chosen(self, n_players: int) -> str:
-        """The estimator for so many players.
-
-        Raises:
-            OptionError: none of shapiq's that are installed gives this index rightly.
-        """
+        """The estimator for so many players."""
         if self.approximator != "auto":
             return self.approximator
         if n_players <= _ALWAYS_EXACT or (n_players <= _MOST_EXACT and 1 << n_players <= self.budget):
             return "exact"
         if self.max_order == 1 and self.index in _SHAPLEY:
             return "KernelSHAP"
-        few = self._unknowns(n_players) < self.budget / 2
-        if few or n_players <= _MOST_EXACT or self.index not in _APPROXIMATORS["SPEX"]:
-            if self.index == "STII" and self._one_round(n_players) <= self.budget:
-                return "PermutationSamplingSTII"
-            return _DENSE[self.index]
-        name = "ProxySPEX" if find_spec("lightgbm") else "SPEX"
-        self._check_approximator(name)
-        return name
+        unknowns = self._unknowns(n_players)
+        if 2 * unknowns >= self.budget and n_players > _MOST_EXACT:
+            for sparse in ("ProxySPEX", "SPEX"):
+                if self._is_there(sparse):
+                    return sparse
+        if self.index == "STII" and unknowns < self.budget:
+            return "PermutationSamplingSTII"
+        return _DENSE[self.index]
+
+    def _is_there(self, name: str) -> bool:
+        """Whether an estimator is installed and gives the index rightly."""
+        try:
+            self._check_approximator(name)
+        except OptionError:
+            return False
+        return True
 
     def _check_approximator(self, name: str) -> None:
         if self.index not in _APPROXIMATORS[name]:
@@ -200,12 +222,6 @@ class ShapiqInteractions(CoalitionMethod):
     def _unknowns(self, n_players: int) -> int:
         return sum(comb(n_players, k) for k in range(1, min(self.max_order, n_players) + 1))
 
-    def _one_round(self, n_players: int) -> int:
-        """Coalitions of one round of PermutationSamplingSTII: each set's difference, and all smaller sets."""
-        order = self.max_order
-        smaller = sum(comb(n_players, k) for k in range(order))
-        return (comb(n_players, order) << order) + smaller + 1
-
     def _passes(self, n_players: int) -> int:
         everything = 1 << n_players
         return everything if self.chosen(n_players) == "exact" else min(self.budget + 2, everything)
@@ -217,26 +233,67 @@ class ShapiqInteractions(CoalitionMethod):
                 f"{n_players} players have 2^{n_players} coalitions, and the limit of 'exact' is "
                 f"{_MOST_EXACT} players; take approximator='auto', or group cells into fewer players"
             )
-        unknowns = self._unknowns(n_players)
-        if name in _REGRESSIONS and unknowns > self.budget:
-            warnings.warn(
-                f"{name} fits {unknowns:,} interactions to {self.budget:,} coalitions, too few to tell "
-                f"them; give budget={2 * unknowns} or more, or a lower max_order",
-                FidelityWarning,
-                stacklevel=6,
+        unknowns, budget = self._unknowns(n_players), min(self.budget, 1 << n_players)
+        if name in _REGRESSIONS and 2 * unknowns > budget:
+            wanted = min(_ENOUGH * unknowns, 1 << n_players)
+            install = (
+                "; pip install 'hoi-captum-shapiq[sparse]' looks for few, strong ones"
+                if self.approximator == "auto"
+                and self.index in _APPROXIMATORS["SPEX"]
+                and self.index != "k-SII"
+                else ""
             )
+            warnings.warn(
+                f"{name} fits {unknowns:,} interactions of {n_players} players to {budget:,} coalitions, too "
+                f"few to tell them from noise; give budget={wanted} or more, group cells into fewer players, "
+                f"or take a lower max_order than {self.max_order}{install}",
+                FidelityWarning,
+                stacklevel=7,
+            )
+
+    def _answers(self, call: Call) -> list[Answer]:
+        answers = super()._answers(call)
+        if any(_one_round(answer) for answer in answers):
+            warnings.warn(
+                f"the budget has but one round of PermutationSamplingSTII, whose errors are not known; give "
+                f"budget={_ENOUGH * self.budget} or more, or group cells into fewer players",
+                FidelityWarning,
+                stacklevel=5,
+            )
+        noise = [float(answer.details.get("relative_stderr", 0.0)) for answer in answers]
+        worst = int(np.argmax(noise))
+        if noise[worst] > _NOISE:
+            details = answers[worst].details
+            name, better = details["approximator"], _DENSE[self.index]
+            # errors fall with the square root of the budget
+            wanted = int(self.budget * min((noise[worst] / 0.1) ** 2, 1e6))
+            other = f", or approximator={better!r}" if better not in (*_SAMPLED, name) else ""
+            warnings.warn(
+                f"row {worst}: the standard errors of {name}'s {self.index} of order {self.max_order} are "
+                f"{noise[worst]:.0%} of its scores; give budget={wanted} or more{other}, or group cells into "
+                "fewer players",
+                FidelityWarning,
+                stacklevel=5,
+            )
+        return answers
 
     # ---------------------------------------------------------------- one row
     def _explain(self, game: RowGame) -> Answer:
         name, order = self.chosen(game.n_players), min(self.max_order, game.n_players)
+        noise: float | None = None
         if name == "exact":
             terms, told = self._exact(game, order)
         else:
-            terms, told = self._estimate(game, name, order)
+            terms, told, noise = self._estimate(game, name, order)
         empty, full = game.all_masked(), game.all_present()
-        told |= {"index": self.index, "min_order": 0, "max_order": order, "version": shapiq_version()}
+        # the empty set's entry is v(empty) of some indices; of the others it has to be known
+        lowest = int(self.index in OWN_EMPTY and "empty_value" not in told)
+        told |= {"index": self.index, "min_order": lowest, "max_order": order, "terms": len(terms)}
+        told["version"] = shapiq_version()
         total = float(np.sum([term.score for term in terms]))
         details: dict[str, Any] = {"approximator": name, "effect": full - empty, DETAILS: told}
+        if noise is not None:
+            details["relative_stderr"] = noise
         if self.index in _EFFICIENT:
             details["residual"] = full - empty - total
         alone = [term for term in terms if term.order == 1]
@@ -245,6 +302,7 @@ class ShapiqInteractions(CoalitionMethod):
             shares=Answer.shared_evenly(alone if self.index in ("SII", "BII") else terms, game.n_players),
             effect=full - empty,
             base=empty,
+            drawn=name != "exact",
             details=details,
         )
 
@@ -258,32 +316,114 @@ class ShapiqInteractions(CoalitionMethod):
         members = [tuple(coalitions[row].nonzero().squeeze(-1).tolist()) for row in rows]
         terms = [Term(of, kind, None, float(scores[row])) for of, row in zip(members, rows, strict=True)]
         terms.sort(key=lambda term: (term.order, term.members))
-        return terms, {"estimated": False, "estimation_budget": len(coalitions)}
+        told: dict[str, Any] = {"estimated": False, "estimation_budget": len(coalitions)}
+        if self.index in OWN_EMPTY:
+            told["empty_value"] = empty_value(values, self.index, order)
+        return terms, told
 
-    def _estimate(self, game: RowGame, name: str, order: int) -> tuple[list[Term], dict[str, Any]]:
+    def _estimate(
+        self, game: RowGame, name: str, order: int
+    ) -> tuple[list[Term], dict[str, Any], float | None]:
+        """The terms, what shapiq tells of them, and the relative standard error, where it is known."""
         import shapiq
 
         from hoi_captum_shapiq.game import TableGame
 
-        cls = getattr(shapiq, name)
-        wanted = {"n": game.n_players, "max_order": order, "index": self.index, "random_state": self.seed}
+        cls, table = getattr(shapiq, name), TableGame(game)
+        # a regression gives FBII, of which BII are made
+        index = "FBII" if name == "RegressionFBII" else self.index
+        wanted = {"n": game.n_players, "max_order": order, "index": index}
         takes = inspect.signature(cls.__init__).parameters  # some are of one index, or of one order
         budget = min(self.budget, 1 << game.n_players)
+
+        def make(seed: int) -> Any:
+            return cls(**{k: v for k, v in (wanted | {"random_state": seed}).items() if k in takes})
+
         with _own_random_numbers(self.seed), warnings.catch_warnings():
             # what follows such a warning are zeros
             warnings.filterwarnings("error", message="The budget .* is too small", category=UserWarning)
             try:
-                estimator = cls(**{k: v for k, v in wanted.items() if k in takes})
-                found = estimator.approximate(budget=budget, game=TableGame(game))
+                if name == "PermutationSamplingSTII":
+                    runs = _rounds(make(self.seed), game, table, order, budget)
+                elif name in _SAMPLED and budget < 1 << game.n_players:
+                    seeds = np.random.SeedSequence(self.seed).generate_state(2).tolist()
+                    runs = [make(seed).approximate(budget=budget // 2, game=table) for seed in seeds]
+                else:
+                    runs = [make(self.seed).approximate(budget=budget, game=table)]
             except HoiError:
                 raise
             except (ValueError, UserWarning) as error:
                 raise OptionError(
                     f"shapiq's {name} refuses {game.n_players} players with a budget of {budget}: {error}"
                 ) from error
-        used = found.estimation_budget
-        told = {"estimated": bool(found.estimated), "estimation_budget": None if used is None else int(used)}
-        return terms_of(found, kind_of(self.index)), told
+        terms, noise = _mean(runs, kind_of(self.index), order)
+        if index != self.index:
+            terms = _bii_of_fbii(terms, kind_of(self.index))
+        used = game.forward_passes if len(runs) > 1 else runs[0].estimation_budget
+        told = {
+            "estimated": any(bool(run.estimated) for run in runs),
+            "estimation_budget": None if used is None else int(used),
+        }
+        return terms, told, noise
+
+
+def _one_round(answer: Answer) -> bool:
+    details = answer.details
+    return details["approximator"] == "PermutationSamplingSTII" and "relative_stderr" not in details
+
+
+def _rounds(estimator: Any, game: RowGame, table: Any, order: int, budget: int) -> list[InteractionValues]:
+    """Rounds of PermutationSamplingSTII for as long as the budget lasts, each with new permutations.
+
+    shapiq counts a coalition each time that it is asked for, and would stop at a fifth of the budget: of the
+    coalitions of a round, 2^k for each set of k players, most are the same.
+
+    Raises:
+        OptionError: less than one round.
+    """
+    n = game.n_players
+    smaller = sum(comb(n, k) for k in range(order))
+    others = comb(n, order)  # at most, of a round, beside the smaller sets
+    if order > 1 and budget < smaller + others:
+        raise OptionError(
+            f"one round of PermutationSamplingSTII for {n} players requires {smaller + others} coalitions, "
+            f"got budget={budget}; give more, or approximator='SHAPIQ'"
+        )
+    asked = (others << order) + smaller + 1  # as shapiq counts one round
+    runs = [estimator.approximate(budget=asked, game=table)]
+    # of few players nearly all coalitions are known soon, and rounds cost nothing
+    while game.forward_passes + others <= budget and len(runs) < 2 * budget // others:
+        runs.append(estimator.approximate(budget=asked, game=table))
+    return runs
+
+
+def _mean(runs: Sequence[InteractionValues], kind: str, order: int) -> tuple[list[Term], float | None]:
+    """The mean of independent estimates, and the relative standard error of its highest order."""
+    tables = [terms_of(run, kind) for run in runs]
+    if len(tables) == 1:
+        return tables[0], None
+    # sparse ones may lack terms, but not these: all of them have every set
+    scores = np.array([[term.score for term in terms] for terms in tables])
+    means = scores.mean(0)
+    terms = [Term(t.members, kind, None, float(m)) for t, m in zip(tables[0], means, strict=True)]
+    top = [place for place, term in enumerate(terms) if term.order == order]
+    variance = scores[:, top].var(0, ddof=1) / len(tables)
+    size = float(np.sqrt((means[top] ** 2).mean()))
+    return terms, float(np.sqrt(variance.mean())) / size if size > 0 else 0.0
+
+
+def _bii_of_fbii(terms: Sequence[Term], kind: str) -> list[Term]:
+    """Banzhaf indices of all orders from the faithful ones.
+
+    FBII are the coefficients of the nearest function of order k under the uniform distribution. It has f's
+    Fourier coefficients up to order k, and the BII of a set is a multiple of one of them.
+    """
+    sums: dict[tuple[int, ...], float] = {}
+    for term in terms:
+        for size in range(1, term.order + 1):
+            for members in combinations(term.members, size):
+                sums[members] = sums.get(members, 0.0) + term.score / (1 << (term.order - size))
+    return [Term(term.members, kind, None, sums[term.members]) for term in terms]
 
 
 @contextmanager

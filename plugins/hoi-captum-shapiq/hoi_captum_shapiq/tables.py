@@ -18,12 +18,12 @@ from hoi_captum_shapiq.versions import shapiq_version
 if TYPE_CHECKING:
     from shapiq import InteractionValues
 
-__all__ = ["DETAILS", "from_shapiq", "kind_of", "terms_of", "to_shapiq"]
+__all__ = ["DETAILS", "OWN_EMPTY", "from_shapiq", "kind_of", "terms_of", "to_shapiq"]
 
 DETAILS = "shapiq"  # where a table keeps what shapiq tells of its values, in provenance.details
 _OF_KIND = {index.lower(): index for index in (*INDICES, "SV", "BV")} | {"and": "Moebius", "or": "Moebius"}
 # the empty set's entry of these is not v(empty), so that it is kept apart
-_OWN_EMPTY = ("SII", "FBII", "BII", "BV")
+OWN_EMPTY = ("SII", "FBII", "BII", "BV")
 
 
 def kind_of(index: str) -> str:
@@ -50,11 +50,13 @@ def to_shapiq(
             Default: 12
 
     Returns:
-        *InteractionValues*: keys are sorted tuples of int, scores float; ``baseline_value`` is v(empty).
+        *InteractionValues*: keys are sorted tuples of int, scores float; ``baseline_value`` is v(empty). The
+        empty set is left out where its entry is not known: of estimated SII, BII and FBII it is not v(empty).
 
     Raises:
         InputError: several scopes and none named, kinds that have no index or do not go together, soft
-            memberships, scores that are not finite, or an OR term of too many players.
+            memberships, scores that are not finite, terms of another index than ``index``, or an OR term of
+            too many players.
         OptionError: ``max_or_order`` is no positive number.
     """
     from shapiq import InteractionValues
@@ -70,6 +72,11 @@ def to_shapiq(
         raise InputError(f"expected terms of one index, got kinds {sorted(kinds)}")
     if "or" in kinds and index != "Moebius":
         raise InputError(f"OR terms become Moebius coefficients, not {index}; leave index out")
+    if others := {kind for kind in kinds if _OF_KIND.get(kind, index) != index}:
+        raise InputError(
+            f"terms of kind {', '.join(sorted(others))} are no {index}; leave index out, and convert the "
+            "values (shapiq's MoebiusConverter makes every index of Moebius coefficients)"
+        )
     parts: dict[tuple[int, ...], list[float]] = defaultdict(list)
     for term in terms:
         for members, score in _as_and(term, max_or_order):
@@ -77,7 +84,7 @@ def to_shapiq(
     # exactly rounded sums: the order of the terms makes no difference
     values = {members: math.fsum(scores) for members, scores in sorted(parts.items(), key=_by_order)}
     highest = max((len(members) for members in values), default=1)
-    lowest = int(known.get("min_order", 0))
+    lowest = _lowest(known, index, terms)
     if lowest == 0:
         values = {(): float(known.get("empty_value", base))} | values
     return InteractionValues(
@@ -117,12 +124,13 @@ def from_shapiq(values: InteractionValues, *, players: Sequence[str] | None = No
         "index": str(values.index),
         "min_order": int(values.min_order),
         "max_order": int(values.max_order),
+        "terms": sum(1 for key in values.dict_values if key),
         "estimated": bool(values.estimated),
         "estimation_budget": None if values.estimation_budget is None else int(values.estimation_budget),
         "version": shapiq_version(),
     }
     empty = values.dict_values.get(())
-    if empty is not None and values.index in _OWN_EMPTY:
+    if empty is not None and values.index in OWN_EMPTY:
         details["empty_value"] = float(empty)
     return Interactions.from_terms(
         [str(i) for i in range(n)] if players is None else list(players),
@@ -158,6 +166,17 @@ def _of_scope(table: Interactions, scope: str | None) -> tuple[Interactions, flo
     if not np.isfinite(terms.scores).all() or not math.isfinite(base):
         raise InputError("expected finite scores and a finite base, got one that is not")
     return terms, base
+
+
+def _lowest(known: Mapping[str, Any], index: str, terms: Interactions) -> int:
+    """The lowest order of which all terms are there, as far as that is known."""
+    lowest = int(known.get("min_order", 0))
+    if lowest == 0 and index in OWN_EMPTY and "empty_value" not in known:
+        lowest = 1
+    if index == "Moebius" or known.get("terms") == len(terms):
+        return lowest
+    # terms were left out (table.where(order=2)), or may have been
+    return max(lowest, present) if (present := min(terms.orders.tolist(), default=1)) > 1 else lowest
 
 
 def _index_of(kinds: set[str]) -> str:

@@ -162,10 +162,10 @@ def test_planted_pairs_by_proxy_spex():
         (21, {"budget": 1 << 22}, "KernelSHAPIQ"),
         (40, {"index": "FSII"}, "RegressionFSII"),
         (40, {"index": "FBII"}, "RegressionFBII"),
-        (40, {"index": "STII"}, "SHAPIQ"),
-        (40, {"index": "STII", "budget": 4000}, "PermutationSamplingSTII"),
+        (40, {"index": "STII"}, "PermutationSamplingSTII"),
+        (40, {"index": "BII"}, "RegressionFBII"),
         (40, {"max_order": 1}, "KernelSHAP"),
-        (80, {"index": "BII"}, "SHAPIQ"),
+        (80, {"index": "BII"}, "RegressionFBII"),
     ],
 )
 def test_policy(players, options, expected):
@@ -179,10 +179,84 @@ def test_policy_for_many_players(monkeypatch):
         monkeypatch.setattr("hoi_captum_shapiq.method.find_spec", there.get)
         assert method.chosen(80) == expected
     monkeypatch.setattr("hoi_captum_shapiq.method.find_spec", lambda name: None)
-    with pytest.raises(OptionError, match=r"hoi-captum-shapiq\[sparse\]"):
-        method.chosen(80)
+    assert method.chosen(80) == "RegressionFBII"
+    assert ShapiqInteractions(planted, index="STII").chosen(80) == "SHAPIQ"
     with pytest.raises(OptionError, match=r"hoi-captum-shapiq\[proxy\]"):
         ShapiqInteractions(planted, index="FBII", approximator="ProxySPEX")
+
+
+@pytest.mark.parametrize("lightgbm", [True, False])
+def test_the_default_is_fitted_to_many_players_with_a_warning(lightgbm, monkeypatch):
+    there = {"lightgbm": lightgbm, "galois": True, "sparse_transform": True}
+    monkeypatch.setattr("hoi_captum_shapiq.method.find_spec", there.get)
+    monkeypatch.setattr("hoi_captum_shapiq.versions.shapiq_version", lambda: "1.4.1")
+    method = ShapiqInteractions(lambda x: x.sum(1), budget=300)
+    with pytest.warns(FidelityWarning, match=r"1,081 interactions of 46 players to 300.*budget=4324 or more"):
+        table = method.interact(ones(46))[0]
+    assert table.provenance.details["approximator"] == "KernelSHAPIQ"
+
+
+# ---------------------------------------------------------------- how good an estimate is
+def noise_of(method, f, x):
+    """Root mean square error of pairs, as a part of their size; and what the method tells of it."""
+    exactly = scores(
+        ShapiqInteractions(f, approximator="exact", index=method.index).interact(x)[0].where(order=2)
+    )
+    table = method.interact(x)[0]
+    found = scores(table.where(order=2))
+    error = np.mean([(found[key] - score) ** 2 for key, score in exactly.items()])
+    size = np.mean([score**2 for score in exactly.values()])
+    return float((error / size) ** 0.5), table.provenance
+
+
+def smooth(n=15):
+    generator = torch.Generator().manual_seed(0)
+    first, second = (
+        torch.randn(n, 16, generator=generator).double(),
+        torch.randn(16, generator=generator).double(),
+    )
+    return lambda x: torch.tanh(x @ first / n**0.5) @ second, torch.randn(1, n, generator=generator).double()
+
+
+def test_banzhaf_indices_are_those_of_the_regression():
+    f, x = smooth()
+    noise, provenance = noise_of(ShapiqInteractions(f, index="BII"), f, x)
+    assert provenance.details["approximator"] == "RegressionFBII"
+    assert noise < 0.3  # by SHAPIQ it is 10
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_banzhaf_indices_follow_from_faithful_ones(order):
+    f = random_function(8)
+    method = ShapiqInteractions(f, approximator="RegressionFBII", index="BII", max_order=order, budget=256)
+    assert scores(method.interact(ones(8))[0]) == pytest.approx(exact(f, 8, "BII", order), abs=1e-10)
+
+
+def test_stii_spends_its_budget_and_tells_its_error():
+    f, x = smooth()
+    noise, provenance = noise_of(ShapiqInteractions(f, index="STII"), f, x)
+    assert 0.9 * 2048 < provenance.forward_passes <= 2048
+    assert provenance.details["relative_stderr"] == pytest.approx(noise, rel=0.4)
+    with pytest.warns(FidelityWarning, match="one round"):
+        ShapiqInteractions(f, index="STII", budget=130).interact(x)
+
+
+@pytest.mark.parametrize(("approximator", "index"), [("SHAPIQ", "BII"), ("SVARMIQ", "STII")])
+def test_noise_is_said(approximator, index):
+    f, x = smooth()
+    method = ShapiqInteractions(f, approximator=approximator, index=index, budget=500)
+    with pytest.warns(FidelityWarning, match=rf"standard errors of {approximator}'s {index} of order 2"):
+        noise, provenance = noise_of(method, f, x)
+    assert noise > 1
+    assert provenance.details["relative_stderr"] > 0.5
+    assert provenance.forward_passes <= 502
+
+
+def test_there_is_no_seed_where_nothing_is_drawn():
+    for budget, seed in ((300, 3), (1 << 15, None)):
+        table = ShapiqInteractions(random_function(15), budget=budget, seed=3).interact(ones(15))[0]
+        assert table.provenance.seed == seed
+        assert table.provenance.options["seed"] == 3
 
 
 # ---------------------------------------------------------------- gates
@@ -304,8 +378,8 @@ def test_bad_input_is_refused():
         ShapiqInteractions(lambda x: x.sum(1) / 0, budget=300).interact(ones(16))
     with pytest.warns(FidelityWarning, match="too few"):
         ShapiqInteractions(planted, approximator="KernelSHAPIQ", budget=200).interact(ones(24))
-    method = ShapiqInteractions(planted, approximator="PermutationSamplingSTII", index="STII", budget=1129)
-    with pytest.raises(OptionError, match="requires 1130"):  # zeros, were it not refused
+    method = ShapiqInteractions(planted, approximator="PermutationSamplingSTII", index="STII", budget=300)
+    with pytest.raises(OptionError, match="requires 301"):  # zeros, were it not refused
         method.interact(ones(24))
 
 

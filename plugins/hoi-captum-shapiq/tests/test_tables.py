@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import shapiq
 import torch
-from hoi_captum_shapiq import exact_interactions, from_shapiq, to_shapiq
+from hoi_captum_shapiq import ShapiqInteractions, exact_interactions, from_shapiq, to_shapiq
 
 # not `from shapiq import MoebiusConverter`, which is None in 1.4.1
 from shapiq.game_theory.moebius_converter import MoebiusConverter
@@ -90,6 +90,37 @@ def test_round_trip_from_shapiq_is_exact(index, tmp_path):
         assert getattr(back, name) == getattr(theirs, name), name
     assert back.baseline_value == theirs.baseline_value
     assert set(mine.kinds.tolist()) == {"and" if index == "Moebius" else index.lower()}
+
+
+@pytest.mark.parametrize("index", ["k-SII", "SII", "STII", "FSII", "FBII", "BII"])
+def test_the_empty_set_of_the_methods_tables(index):
+    def f(x):
+        return x[:, 0] * x[:, 1] + x[:, 2] * x[:, 3] * x[:, 4] + x[:, 5] + 3
+
+    x = torch.randn(1, 6, dtype=torch.float64)
+    found = to_shapiq(ShapiqInteractions(f, index=index).interact(x)[0])
+    computer = shapiq.ExactComputer(lambda c: f(x * torch.from_numpy(np.atleast_2d(c)).double()).numpy(), 6)
+    expected = computer(index, 2).dict_values
+    assert found.dict_values[()] == pytest.approx(expected[()], abs=1e-12)
+    assert (found.min_order, found.baseline_value) == (0, pytest.approx(3))
+
+
+@pytest.mark.parametrize(
+    ("index", "lowest"), [("k-SII", 0), ("FSII", 0), ("SII", 1), ("BII", 1), ("FBII", 1)]
+)
+def test_the_empty_set_of_estimates(index, lowest):
+    method = ShapiqInteractions(lambda x: x.tanh().sum(1) + 3, index=index, budget=400)
+    found = to_shapiq(method.interact(torch.ones(1, 15).double())[0])
+    assert found.min_order == lowest
+    assert found.dict_values.get(()) == (None if lowest else pytest.approx(3))
+
+
+def test_a_part_of_a_table_does_not_claim_to_be_all():
+    table = ShapiqInteractions(lambda x: x.prod(1) + 3).interact(torch.ones(1, 5))[0]
+    found = to_shapiq(table.where(order=2))
+    assert (found.index, found.min_order, found.max_order) == ("k-SII", 2, 2)
+    assert min(map(len, found.dict_values)) == 2
+    assert to_shapiq(table).min_order == 0
 
 
 def test_json_round_trip(tmp_path):
@@ -175,6 +206,9 @@ def test_what_has_no_index_is_refused():
     assert to_shapiq(table(((0, 1), "hessian", 1.0)), index="SII").index == "SII"
     with pytest.raises(InputError, match="sii"):
         to_shapiq(table(((0, 1), "and", 1.0), ((0, 1), "sii", 1.0)))
+    for kind, index in (("and", "k-SII"), ("k-sii", "FSII"), ("sii", "Moebius")):
+        with pytest.raises(InputError, match=f"kind {kind} are no {index}"):
+            to_shapiq(table(((0, 1), kind, 1.0)), index=index)
     with pytest.raises(InputError, match="leave index out"):
         to_shapiq(table(((0, 1), "or", 1.0)), index="k-SII")
     with pytest.raises(InputError, match="finite"):

@@ -328,3 +328,57 @@ def test_pairs_that_are_not_told_from_chance_are_said_to_be():
         warnings.simplefilter("error")
         SmoothHess(quadratic, sigma=0.5, n_samples=1024).interact(x)
         SmoothHess(lambda z: z.sum(1)).interact(x)  # nothing to find, and no noise either
+
+
+# -------------------------------------------------------------------- low precision, models that write
+def test_noise_that_is_rounded_away_is_said():
+    def f(x):
+        return x[:, 0].float() * x[:, 1].float()
+
+    x = torch.full((1, 2), 20.0)
+    low = SmoothHess(f, sigma=0.04, n_samples=4096)
+    with pytest.warns(FidelityWarning, match=r"sigma=0.04 is 0.32 of the steps of 0.125.*sigma=0.25 or more"):
+        table = low.interact(x.bfloat16())[0]
+    assert table.provenance.details["spacing"] == [0.125]
+    with pytest.warns(FidelityWarning, match="rounded away"):
+        SmoothHess(lambda x: x[:, 0] * x[:, 1], sigma=0.02).interact(torch.full((1, 2), 1e6), 1e6 - 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = SmoothHess(f, sigma=0.25, n_samples=4096).interact(x.bfloat16())[0].arrays
+        low.interact(x)
+        masked = torch.tensor([[0, -1]])  # no noise there
+        SmoothHess(lambda x: x[:, 0] ** 2, sigma=0.04).interact(
+            torch.tensor([[1.0, 20.0]]).bfloat16(), feature_mask=masked
+        )
+    assert abs(found["matrix"][0, 1] - 400) < 4 * found["stderr"][0, 1]
+
+
+def test_models_that_write_into_what_they_are_given():
+    net = relu_network()
+
+    def writes(x, ids):
+        x += 1
+        ids += 1
+        return net(x * ids[:, :1])
+
+    x, ids = normal(1, 6), torch.tensor([[2, 5]])
+    masks = (torch.arange(6).view(1, 6), torch.tensor([[-1, -1]]))
+    method = SmoothHess(writes, sigma=0.3, n_samples=32)
+    found = method.attribute((x, ids), target=0, feature_mask=masks)[0]
+    wanted = SmoothHess(lambda x, ids: net((x + 1) * (ids[:, :1] + 1)), sigma=0.3, n_samples=32)
+    torch.testing.assert_close(found, wanted.attribute((x, ids), target=0, feature_mask=masks)[0])
+    assert torch.equal(x, normal(1, 6))
+    assert ids.tolist() == [[2, 5]]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_passes_are_no_larger_than_asked(size):
+    seen = []
+
+    def f(x):
+        seen.append(len(x))
+        return quadratic(x)
+
+    SmoothHess(f, n_samples=8, sigma=0.3).interact(normal(3, 5), internal_batch_size=size)
+    assert max(seen) <= size
+    assert sum(seen) == 3 * (8 + 3)
