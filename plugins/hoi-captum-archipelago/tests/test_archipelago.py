@@ -149,13 +149,14 @@ def test_additive_functions_have_mains_alone_as_captum_says():
     assert all(table.orders.max() == 1 for table in Archipelago(additive).interact(x))
 
 
-def test_a_pair_is_shared_evenly_and_delta_is_minus_the_residual():
+def test_a_pair_is_shared_evenly_and_the_rest_is_the_residual():
     method = Archipelago(lambda x: 3 * x[:, 0] * x[:, 1] + x[:, 1] * x[:, 2] + x[:, 2], top_k=1)
-    attributions, delta = method.attribute(ones(3), return_convergence_delta=True)
+    attributions = method.attribute(ones(3))
     torch.testing.assert_close(attributions, torch.tensor([[1.5, 1.5, 1.0]]).double())
-    assert delta.tolist() == pytest.approx([-1.0])
     assert method.interact(ones(3))[0].provenance.details["residual"] == pytest.approx(1.0)
     assert not method.has_convergence_delta()
+    with pytest.raises(InputError, match="no convergence delta"):
+        method.attribute(ones(3), return_convergence_delta=True)
 
 
 # ---------------------------------------------------------------- zeros and rounding
