@@ -19,6 +19,7 @@ from torch import Tensor
 
 from hoi_captum.core.arguments import Arguments
 from hoi_captum.core.coalitions import Players
+from hoi_captum.core.games import MaskedGame
 from hoi_captum.core.gating import plain
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.provenance import Provenance, describe_model
@@ -35,8 +36,8 @@ class Answer:
     Attributes:
         terms: the interactions found, of players 0..n-1.
         shares: (n,) what ``attribute`` gives each player.
-        effect: what the shares of a complete method add up to, v(all present) - v(all masked), in the unit of
-            the output; the convergence delta is measured against it. NaN where it is not known.
+        effect: v(all present) - v(all masked), in the unit of the output, against which the convergence delta
+            is measured. Default: NaN (computed where a delta is asked for)
         base: v(all masked); 0 where it is not known.
         forward_passes, backward_passes: model rows spent.
         drawn: whether random numbers were drawn; False leaves the method's seed out of the provenance.
@@ -116,7 +117,7 @@ class RowMethod(Attribution, ABC):
         super().__init__(forward_func)
 
     def has_convergence_delta(self) -> bool:
-        return self.complete
+        return True
 
     def options(self) -> dict[str, Any]:
         """The options of the constructor, for the provenance: attributes of their names.
@@ -160,8 +161,8 @@ class RowMethod(Attribution, ABC):
             internal_batch_size (int, optional): most model rows in one pass. Default: None (chosen by
                 the size of the inputs)
             return_convergence_delta (bool, optional): also return the sum of the players' shares minus
-                (v(all present) - v(all masked)), one number for each row, where the method is complete.
-                Default: False
+                (v(all present) - v(all masked)), one number for each row: about 0 of a complete method,
+                what is missing of another. Default: False
             show_progress (bool, optional): a progress bar on stderr. Default: False
 
         Returns:
@@ -171,12 +172,12 @@ class RowMethod(Attribution, ABC):
         Raises:
             InputError: arguments that do not fit (its subclasses say which).
             ModelOutputError: an output of the wrong shape, or a non-finite value.
+
+        Examples::
+
+            >>> method.attribute(torch.tensor([[2.0, 3.0]])).shape
+            torch.Size([1, 2])
         """
-        if return_convergence_delta and not self.has_convergence_delta():
-            raise InputError(
-                f"{type(self).__name__} has no convergence delta: its shares do not add up to "
-                "v(all present) - v(all masked); leave return_convergence_delta out"
-            )
         call, answers, _ = self._explain_all(
             (inputs, baselines, target, additional_forward_args, feature_mask),
             internal_batch_size,
@@ -185,7 +186,11 @@ class RowMethod(Attribution, ABC):
         attributions = self._on_cells(call, answers, inputs)
         if not return_convergence_delta:
             return attributions
-        deltas = torch.tensor([float(a.shares.sum()) - a.effect for a in answers], dtype=torch.float64)
+        effects = [answer.effect for answer in answers]
+        if any(map(math.isnan, effects)):  # the method did not need to know
+            effects = self._effects(call)
+        sums = [float(answer.shares.sum()) for answer in answers]
+        deltas = torch.tensor(sums, dtype=torch.float64) - torch.tensor(effects, dtype=torch.float64)
         return attributions, deltas
 
     @log_usage()
@@ -303,6 +308,15 @@ class RowMethod(Attribution, ABC):
                 f"shares; it gave {len(answers)} with shares of shapes {sorted(shapes)}"
                 + ("" if finite else ", and numbers that are not finite")
             )
+
+    def _effects(self, call: Call) -> list[float]:
+        """v(all present) - v(all masked) of each row."""
+        with frozen(self.forward_func), torch.inference_mode(False):
+            game = MaskedGame(
+                self.forward_func, *call.given, internal_batch_size=call.internal_batch_size, probe=False
+            )
+            ends = game.values(torch.tensor([[True], [False]]).expand(2, game.n_players))
+        return (ends[:, 0] - ends[:, 1]).tolist()
 
     @staticmethod
     def _on_cells(call: Call, answers: Sequence[Answer], inputs: Any) -> Any:

@@ -66,8 +66,8 @@ class SmoothHess(DerivativeMethod):
       a player is absent or present, and a pair's score is what is there only if both are.
 
     :meth:`attribute` shares each pair evenly between its two players. Nothing makes these scores add up to a
-    difference of outputs (there is no convergence delta): they are of the neighbourhood of x that sigma says.
-    What they leave is in the details, as ``residual``.
+    difference of outputs: they are of the neighbourhood of x that sigma says. What they leave is in the
+    details, as ``residual``, and in the convergence delta.
 
     The noise is on the floating point cells that belong to players; all others stay. For groups of cells
     noise and gradient are contracted with D, group by group, before they are multiplied: memory grows with

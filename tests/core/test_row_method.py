@@ -114,9 +114,11 @@ def test_derivative_methods_have_no_options_of_captums() -> None:
     assert Crossed(product).interact(X)[1].arrays["matrix"][0, 1] == pytest.approx(-1.0)
 
 
-def test_methods_without_completeness_have_no_delta() -> None:
-    assert Pairs(product).has_convergence_delta()
-    assert not Crossed(product).has_convergence_delta()
+def test_a_delta_is_what_is_missing_also_where_the_method_did_not_look() -> None:
+    shares, delta = Crossed(product).attribute(X, X * 0 + 0.5, return_convergence_delta=True)
+    effects = product(X) - product(X * 0 + 0.5)
+    torch.testing.assert_close(delta, shares.sum(1) - effects)
+    assert Crossed(product).has_convergence_delta()
 
 
 def test_words_of_the_class_reach_the_drawings_and_survive_a_file(tmp_path: Any) -> None:
@@ -218,11 +220,6 @@ def test_progress_counts_the_rows_that_are_expected(capsys: pytest.CaptureFixtur
     assert not out
     assert "pairs: masked passes" in err
     assert "/16" in err  # two rows of eight
-
-
-def test_methods_without_a_delta_refuse_to_give_one() -> None:
-    with pytest.raises(InputError, match="Crossed has no convergence delta"):
-        Crossed(product).attribute(X, return_convergence_delta=True)
 
 
 class Faulty(Pairs):

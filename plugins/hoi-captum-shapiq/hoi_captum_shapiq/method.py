@@ -172,9 +172,6 @@ class ShapiqInteractions(CoalitionMethod):
             "dense": True,
         }
 
-    def has_convergence_delta(self) -> bool:
-        return self.complete
-
     # ---------------------------------------------------------------- which estimator
     def chosen(self, n_players: int) -> str:
         """The estimator for so many players."""

@@ -211,7 +211,6 @@ def test_a_step_and_presence_to_second_order():
 def test_attributions_share_the_pairs():
     x, x0 = normal(2, 5), normal(2, 5, seed=2)
     method = SmoothHess(quadratic, sigma=0.5, n_samples=32)
-    assert not method.has_convergence_delta()
     for cells, table in zip(method.attribute(x, x0), method.interact(x, x0), strict=True):
         np.testing.assert_allclose(cells, table.per_player(), atol=1e-12)
 
