@@ -6,6 +6,7 @@ import contextlib
 import copy
 import inspect
 import io
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -104,7 +105,7 @@ class ContractChecks(MethodCases):
         tables = self.interact(method, case.inputs, **case.call)
         assert len(tables) == ROWS
         for table in tables:
-            assert all(map(_is_finite, scores_of(table).values()))
+            assert all(map(math.isfinite, scores_of(table).values()))
 
     # ---------------------------------------------------------------- targets and arguments
     def test_targets_have_all_of_captums_forms(self) -> None:
@@ -370,7 +371,3 @@ def _watched(model: Any, got: list[int]) -> Callable[..., Any]:
 
 def _differ(one: tuple[Any, list[Any]], other: tuple[Any, list[Any]]) -> bool:
     return not torch.equal(one[0], other[0]) or one[1] != other[1]
-
-
-def _is_finite(value: float) -> bool:
-    return value == value and abs(value) != float("inf")
