@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hoi_captum.core.interactions import Interactions
     from hoi_captum.core.provenance import Provenance
     from hoi_captum.core.term import Term
+    from hoi_captum.estimation import Estimate, estimate
     from hoi_captum.explanation import Explanation, explain
     from hoi_captum.graphs.regularizer import GraphSpectralRegularizer
     from hoi_captum.hookspecs import API_VERSION, hookimpl
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "API_VERSION": "hookspecs",
     "AndOrInteractions": "methods.and_or.result",
+    "Estimate": "estimation",
     "Example": "core.example",
     "Explanation": "explanation",
     "GeneralizableAndOr": "methods.and_or",
@@ -55,6 +57,7 @@ _HOMES = {
     "TaylorInteractions": "methods.taylor_cam",
     "Term": "core.term",
     "adapt": "inputs",
+    "estimate": "estimation",
     "explain": "explanation",
     "get_method": "registry",
     "hookimpl": "hookspecs",
@@ -69,6 +72,7 @@ _MODULES = ("corex", "errors", "graphs", "measures", "views", "zoo")
 __all__ = [
     "API_VERSION",
     "AndOrInteractions",
+    "Estimate",
     "Example",
     "Explanation",
     "GeneralizableAndOr",
@@ -90,6 +94,7 @@ __all__ = [
     "adapt",
     "corex",
     "errors",
+    "estimate",
     "explain",
     "get_method",
     "graphs",
@@ -113,7 +118,13 @@ class _CallablePackage(ModuleType):
     """
 
     def __call__(self) -> dict[str, type]:
-        """All registered method classes by name, sorted."""
+        """All registered method classes by name, sorted.
+
+        Examples::
+
+            >>> hoi.methods()["taylor-cam"] is hoi.TaylorCAM
+            True
+        """
         from hoi_captum.registry import methods
 
         return methods()

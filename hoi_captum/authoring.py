@@ -12,6 +12,7 @@ LayerMethod             learn from what a layer gives                         ``
 """
 
 from hoi_captum.core.coalition_method import CoalitionMethod, RowGame
+from hoi_captum.core.cost import GRADIENT, REVERSE, Cost
 from hoi_captum.core.derivative_method import DerivativeMethod
 from hoi_captum.core.derivatives import gradient, hessian
 from hoi_captum.core.files import read_safetensors, write_safetensors
@@ -31,8 +32,11 @@ from hoi_captum.core.term import Term
 from hoi_captum.hookspecs import hookimpl
 
 __all__ = [
+    "GRADIENT",
+    "REVERSE",
     "Answer",
     "CoalitionMethod",
+    "Cost",
     "DerivativeMethod",
     "GameMethod",
     "GatedMethod",

@@ -95,17 +95,20 @@ def construct(cls: type, forward_func: Any, adapter: Adapter, layer: Any, option
 def run_method(instance: Any, call: dict[str, Any], extra: dict[str, Any]) -> tuple[Any, Interactions]:
     """Attributions and interactions, from one evaluation where the method can do both at once."""
 
-    def arguments(function: Callable[..., Any]) -> dict[str, Any]:
-        accepted = inspect.signature(function).parameters
-        return {k: v for k, v in (call | extra).items() if k in accepted}
-
+    given = call | extra
     both = getattr(instance, "attribute_and_interact", None)
     if both is not None:
-        attributions, results = both(**arguments(both))
+        attributions, results = both(**arguments_for(both, given))
     else:
-        results = instance.interact(**arguments(instance.interact))
-        attributions = instance.attribute(**arguments(instance.attribute))
+        results = instance.interact(**arguments_for(instance.interact, given))
+        attributions = instance.attribute(**arguments_for(instance.attribute, given))
     return attributions, results[0]
+
+
+def arguments_for(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that a function takes."""
+    accepted = inspect.signature(function).parameters
+    return {name: value for name, value in given.items() if name in accepted}
 
 
 def learns(cls: type) -> bool:
@@ -142,14 +145,7 @@ def fit_method(
     Raises:
         InputError: no data, or data that the adapter cannot read.
     """
-    name = type(instance).__name__
-    if background is None:
-        raise InputError(
-            f"{name} learns from data before it explains: give background=..., many inputs of the kind that "
-            f"the {adapter.family} model takes"
-        )
-    if isinstance(background, str | bytes) or not isinstance(background, Iterable):
-        raise InputError(f"expected background as a list of inputs, got {type(background).__name__}")
+    check_background(instance, adapter, background)
     accepted = inspect.signature(instance.fit).parameters
     options: dict[str, Any] = {"show_progress": show_progress, "target": target}
     like = None
@@ -160,4 +156,19 @@ def fit_method(
         else:
             options["feature_mask"] = example.feature_mask
     data = adapter.examples(background, template=template, like=like)
-    instance.fit(data, **{k: v for k, v in options.items() if k in accepted})
+    instance.fit(data, **arguments_for(instance.fit, options))
+
+
+def check_background(instance: Any, adapter: Adapter, background: Any) -> None:
+    """Refuse what nothing can be learned from.
+
+    Raises:
+        InputError: no data, or no list of them.
+    """
+    if background is None:
+        raise InputError(
+            f"{type(instance).__name__} learns from data before it explains: give background=..., many "
+            f"inputs of the kind that the {adapter.family} model takes"
+        )
+    if isinstance(background, str | bytes) or not isinstance(background, Iterable):
+        raise InputError(f"expected background as a list of inputs, got {type(background).__name__}")

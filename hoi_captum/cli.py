@@ -26,9 +26,20 @@ if TYPE_CHECKING:
 
 _FAILED, _WRONG_ARGUMENTS = 1, 2
 
+_WELCOME = """hoi-captum explains what acts together in a PyTorch model: words, patches, neurons. To begin:
+
+  hoi-captum demo                                              two BERTs read a film review; writes a page
+  hoi-captum explain zoo:sentiment-bert-a "not a bad film"     one model, a text of yours
+  hoi-captum explain zoo:digits-resnet digit.png --players 3x3 --out regions.png
+  hoi-captum explain MODEL "a text" --dry-run                  what it would cost; MODEL: a directory, a .gguf
+                                                               file or a hub name
+  hoi-captum methods                                           other methods, for --method
+
+hoi-captum --help lists the commands, hoi-captum explain --help all that can be asked."""
+
 app = typer.Typer(
     help="Higher-order interactions for Captum: which words, patches or neurons act together.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -55,6 +66,8 @@ def _common(
     ] = False,
 ) -> None:
     context.obj = debug
+    if context.invoked_subcommand is None:
+        print(_WELCOME)
 
 
 @app.command()
@@ -171,6 +184,9 @@ def explain(
             help="File to write: .html .json .safetensors .png .svg .pdf. Default: explanation.html"
         ),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would cost, and do nothing.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Explain a text or an image by its interactions."""
@@ -184,21 +200,25 @@ def explain(
         raise OptionError("--against needs --target: the pair is explained as a contrast")
     if data == "-":
         data = _standard_input()
+    asked: dict[str, Any] = {
+        "model": [model, *also] if also else model,
+        "data": data,
+        "method": method,
+        "target": (target, against) if against is not None else target,
+        "layer": layer,
+        "background": None if background is None else _background(background),
+        "players": _players(players),
+        "baseline": baseline,
+        "template": template,
+        "output": value,
+        "method_options": _method_options(option or []),
+    }
+    if dry_run:
+        estimate = hoi.estimate(**asked)
+        print(json.dumps(estimate.to_dict(), indent=1) if as_json else estimate)
+        return
     explanation = hoi.explain(
-        [model, *also] if also else model,
-        data,
-        method,
-        target=(target, against) if against is not None else target,
-        layer=layer,
-        background=None if background is None else _background(background),
-        players=_players(players),
-        baseline=baseline,
-        template=template,
-        output=value,
-        internal_batch_size=batch_size,
-        show_progress=True,
-        checkpoint=checkpoint,
-        method_options=_method_options(option or []),
+        **asked, internal_batch_size=batch_size, show_progress=True, checkpoint=checkpoint
     )
     if as_json:
         print(explanation.to_json())

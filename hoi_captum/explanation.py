@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from hoi_captum.adapters.base import Adapter, Objective, example_options
+from hoi_captum.adapters.base import Objective
 from hoi_captum.adapters.outputs import OUTPUTS, Output
-from hoi_captum.calling import construct, fit_method, learns, merged, method_class, needs_fit, run_method
-from hoi_captum.core.example import Example, Layout, PerModel, TableLayout, TextLayout
+from hoi_captum.calling import run_method
+from hoi_captum.core.example import Example, Layout, TextLayout
 from hoi_captum.core.files import atomic_path, read_safetensors, write_safetensors
 from hoi_captum.core.interactions import Interactions
-from hoi_captum.core.state import evaluation_mode
-from hoi_captum.errors import FileError, InputError, OptionError
-from hoi_captum.inputs import DEFAULT_OUTPUT, adapters_for
+from hoi_captum.errors import FileError, OptionError
+from hoi_captum.preparation import Prepared, prepared
 from hoi_captum.registry import registry
 from hoi_captum.saved import FIGURES, check_destination, finite, pack_layout, unpack_layout
 
@@ -49,6 +48,14 @@ class Explanation:
         layout: what is needed to draw the players.
         method: the instance that explained, fitted where it learns: for its other verbs, and its ``save``;
             None in an explanation that was loaded from a file.
+
+    Examples::
+
+        >>> model = torch.nn.Linear(2, 1)
+        >>> model.weight = torch.nn.Parameter(torch.tensor([[2.0, 1.0]]))
+        >>> explanation = hoi.explain(model, {"age": 2.0, "height": 1.5}, target=0)
+        >>> explanation.interactions.players, explanation.attributions.round(decimals=3)
+        (('age', 'height'), tensor([[4.0000, 1.5000]]))
     """
 
     interactions: Interactions
@@ -275,67 +282,41 @@ def explain(
 
     Examples::
 
-        >>> explanation = explain("zoo:sentiment-bert-a", "not a bad film", target="positive")
+        >>> explanation = hoi.explain("zoo:sentiment-bert-a", "not a bad film", target="positive")
         >>> explanation.interactions.players
         ('not', 'a', 'bad', 'film')
     """
-    cls = method_class(method)
-    options = merged(method_options, options)
-    several = isinstance(model, list | tuple)
-    if several and not getattr(cls, "several_models", False):
-        raise InputError(f"{cls.__name__} explains one model, got a {type(model).__name__} of {len(model)}")
-    adapters = adapters_for(
+    with prepared(
         model,
+        data,
+        method,
         tokenizer=tokenizer,
+        target=target,
+        layer=layer,
+        background=background,
+        players=players,
+        baseline=baseline,
+        template=template,
         transforms=transforms,
         labels=labels,
         output=output,
-        default_output=getattr(cls, "default_output", DEFAULT_OUTPUT),
-    )
-    baselines = baseline if isinstance(baseline, PerModel) else PerModel(*[baseline] * len(adapters))
-    if len(baselines) != len(adapters):
-        raise InputError(f"expected PerModel baseline for {len(adapters)} models, got {len(baselines)}")
-    given = {"players": players, "template": template}
-    # what a method learns from is no part of the example, unless the family makes baselines of it too
-    if not learns(cls) or all("background" in inspect.signature(a.example).parameters for a in adapters):
-        given["background"] = background
-    with evaluation_mode(*(a.model for a in adapters)):
-        examples = [
-            a.example(data, **example_options(a, given | {"baseline": b}, target))
-            for a, b in zip(adapters, baselines, strict=True)
-        ]
-        example = Example.combine(examples)
-        targets = [target] * len(adapters)
-        if target is None:  # all models explain what the first one predicts
-            column = adapters[0].predict(examples[0])
-            targets = [column, *[adapters[0].label(column)] * (len(adapters) - 1)]
-        objectives = [a.objective(t, e) for a, t, e in zip(adapters, targets, examples, strict=True)]
-        forwards: list[Any] = [o.forward_func for o in objectives]
-        instance = construct(cls, forwards if several else forwards[0], adapters[0], layer, options)
+        method_options=method_options,
+        **options,
+    ) as asked:
+        instance, example = asked.instance, asked.example
         if checkpoint is not None and "checkpoint" not in inspect.signature(instance.interact).parameters:
-            raise OptionError(f"{cls.__name__} keeps no values in a file; leave checkpoint out")
-        if learns(cls) and (background is not None or needs_fit(cls)):
-            fit_method(
-                instance,
-                adapters[0],
-                background,
-                example=example,
-                target=objectives[0].target,
-                template=template,
-                show_progress=show_progress,
-            )
-        call = _at_layer(example, layer) | {
-            "target": PerModel(*(o.target for o in objectives)) if several else objectives[0].target
-        }
+            raise OptionError(f"{asked.cls.__name__} keeps no values in a file; leave checkpoint out")
+        if asked.learns_first:
+            asked.fit(show_progress=show_progress)
         extra = {
             "internal_batch_size": internal_batch_size,
             "show_progress": show_progress,
             "checkpoint": checkpoint,
         }
-        attributions, interactions = run_method(instance, call, extra)
+        attributions, interactions = run_method(instance, asked.call, extra)
     # a unit that the method tells of its scores goes before that of the output
-    details = _notes(cls, example, objectives, adapters) | dict(interactions.provenance.details)
-    interactions = interactions.with_provenance(target=_target_name(objectives), details=details)
+    details = _notes(asked) | dict(interactions.provenance.details)
+    interactions = interactions.with_provenance(target=_target_name(asked.objectives), details=details)
     if getattr(instance, "players_are_neurons", False):  # which the input's layout does not show
         return Explanation(interactions, None, attributions, example, instance)
     if len(interactions.players) != len(example.names):  # a layer's units, which are none of the input's
@@ -344,30 +325,21 @@ def explain(
     return Explanation(interactions, example.layout, attributions, example, instance)
 
 
-def _at_layer(example: Example, layer: Any) -> dict[str, Any]:
-    """What of an example can be handed to a method: the columns of a table are no players of a layer."""
-    if layer is None or not isinstance(example.layout, TableLayout):
-        return dict(example)
-    return {name: value for name, value in example.items() if name != "feature_mask"}
-
-
 def _result_class(metadata: Mapping[str, str]) -> type[Interactions]:
     """The type of result that the method gives; the general one where the method is not installed."""
     method = registry().methods.get(json.loads(metadata["provenance"])["method"])
     return getattr(method, "result", Interactions)
 
 
-def _notes(
-    cls: type, example: Example, objectives: Sequence[Objective], adapters: Sequence[Adapter]
-) -> dict[str, Any]:
-    contrast = objectives[0].target is None
+def _notes(asked: Prepared) -> dict[str, Any]:
+    contrast = asked.objectives[0].target is None
     # an adapter that was given has an output of its own
-    units = {_unit(adapter.output) for adapter in adapters}
+    units = {_unit(adapter.output) for adapter in asked.adapters}
     if contrast:
         # the log-odds of one class against one other are the difference of their logits
         units = {f"{'logit' if unit == 'log-odds' else unit or 'output'} difference" for unit in units}
     unit = units.pop() if len(units) == 1 else ""
-    return {"unit": getattr(cls, "unit", unit), "input": dict(example.notes or {})}
+    return {"unit": getattr(asked.cls, "unit", unit), "input": dict(asked.example.notes or {})}
 
 
 def _unit(output: Callable[..., Any]) -> str:

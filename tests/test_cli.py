@@ -6,6 +6,7 @@ import importlib.metadata
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -105,6 +106,38 @@ def test_help(run: Run, command: str) -> None:
     assert "--help" in done.out
 
 
+def test_alone_it_says_what_to_do_next(run: Run) -> None:
+    done = run()
+    assert (done.code, done.err) == (0, "")
+    assert "hoi-captum demo" in done.out
+    lines = [line.split("  ")[1] for line in done.out.splitlines() if line.startswith("  hoi-captum")]
+    assert len(lines) == 5
+    # what it names is there
+    for name in re.findall(r"zoo:(\S+)", done.out):
+        assert name in zoo.names()
+
+
+# ---------------------------------------------------------------- what it would cost
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_dry_run_tells_the_cost_and_writes_nothing(run: Run, tmp_path: Path, as_json: bool) -> None:
+    done = run("explain", BERT, TEXT, "--also", OTHER, "--dry-run", *["--json"] * as_json)
+    assert (done.code, done.err) == (0, "")
+    passes = 2 * 2 ** len(TEXT.split())
+    if as_json:
+        told = json.loads(done.out)
+        assert (told["forward_passes"], told["players"]) == (passes, TEXT.split())
+    else:
+        assert done.out.startswith("generalizable-and-or: ")
+        assert f": {passes} forward passes for each row\n" in done.out
+    assert files(tmp_path) == set()
+
+
+def test_a_dry_run_of_too_much(run: Run) -> None:
+    done = run("explain", BERT, " ".join([TEXT] * 5), "--dry-run")
+    assert (done.code, done.out) == (2, "")
+    assert "model passes for each row and model, and the limit is 12 players" in done.err
+
+
 # ---------------------------------------------------------------- demo
 def test_demo(run: Run, tmp_path: Path) -> None:
     assert cli.DEMO_REVIEW in [text for text, _ in zoo.samples("sentiment-bert-a")]
@@ -124,7 +157,7 @@ def test_demo(run: Run, tmp_path: Path) -> None:
         assert f"{(salient.scopes == f'model:{i}').sum()} of {name}" in done.out
     strongest = shared.top(1)[0]
     assert f"  1   {' · '.join(expected.players[i] for i in strongest.members)} " in done.out
-    assert "10 players: 2^10 coalitions, 2,048 model passes in all" in done.err
+    assert "10 players, 2^10 coalitions: 2,048 forward passes for each row" in done.err
     assert "players:" not in done.out
 
 
@@ -151,7 +184,7 @@ def test_explain_a_text(run: Run, tmp_path: Path) -> None:
         assert f"{term.score:+.2f}" in done.out
     assert f"2 of {len(expected)} sets of players; scores in log-odds" in done.out
     assert "16 model rows" in done.out
-    assert done.err.startswith("4 players: 2^4 coalitions, 16 model passes in all\n")
+    assert done.err.startswith("4 players, 2^4 coalitions: 16 forward passes for each row\n")
     assert done.err.endswith("wrote explanation.html\n")
     assert files(tmp_path) == {"explanation.html"}
     assert TEXT in (tmp_path / "explanation.html").read_text("utf-8")

@@ -15,6 +15,7 @@ import hoi_captum as hoi
 CONTRACT = {
     "API_VERSION",
     "AndOrInteractions",
+    "Estimate",
     "Example",
     "Explanation",
     "GeneralizableAndOr",
@@ -24,6 +25,7 @@ CONTRACT = {
     "PerModel",
     "Term",
     "adapt",
+    "estimate",
     "explain",
     "get_method",
     "hookimpl",

@@ -28,6 +28,13 @@ class RowGame:
     Attributes:
         n_players: n.
         forward_passes: model rows computed so far.
+
+    Examples::
+
+        >>> from hoi_captum.authoring import RowGame
+        >>> game = RowGame(hoi.MaskedGame(lambda x: x[:, 0] * x[:, 1], torch.tensor([[2.0, 3.0]])), row=0)
+        >>> game.all_present(), game.all_present(), game.forward_passes
+        (6.0, 6.0, 1)
     """
 
     def __init__(self, game: MaskedGame, row: int, on_rows: Callable[[int], object] = lambda _: None) -> None:
@@ -37,6 +44,7 @@ class RowGame:
 
     @property
     def forward_passes(self) -> int:
+        """Model rows computed so far."""
         return len(self._known)
 
     def values(self, coalitions: Tensor) -> Tensor:
@@ -84,6 +92,18 @@ class CoalitionMethod(RowMethod, PerturbationAttribution):
     A subclass says in :meth:`_explain` what it makes of one row's game; that is all it has to say. Methods
     that need the values of all coalitions, or explain several models together, stand on
     :class:`~hoi_captum.core.method.GameMethod`.
+
+    Examples::
+
+        >>> from hoi_captum.authoring import Answer, CoalitionMethod, Term
+        >>> class Whole(CoalitionMethod):
+        ...     name, kinds, orders, summary = "whole", ("and",), (1, None), "one effect of all players"
+        ...     def _explain(self, game):
+        ...         effect = game.all_present() - game.all_masked()
+        ...         terms = [Term(tuple(range(game.n_players)), "and", None, effect)]
+        ...         return Answer(terms, Answer.shared_evenly(terms, game.n_players), effect)
+        >>> Whole(lambda x: x[:, 0] * x[:, 1]).attribute(torch.tensor([[2.0, 3.0]]))
+        tensor([[3., 3.]])
     """
 
     @abstractmethod
@@ -94,13 +114,6 @@ class CoalitionMethod(RowMethod, PerturbationAttribution):
             game: v of this row. Coalitions asked for twice cost nothing.
         """
 
-    def _passes(self, n_players: int) -> int | None:
-        """How many coalitions a row will ask for, for the progress bar; None where that is not known."""
-        return None
-
-    def _check(self, n_players: int) -> None:
-        """Refuse games that the method cannot explain, before any pass is spent."""
-
     def _answers(self, call: Call) -> list[Answer]:
         # sizes found by timing would be others in each run, and the values' last bits with them
         game = MaskedGame(
@@ -108,7 +121,7 @@ class CoalitionMethod(RowMethod, PerturbationAttribution):
         )
         self._check(game.n_players)
         passes = self._passes(game.n_players)
-        total = None if passes is None else passes * game.n_examples
+        total = None if passes is None else round(passes) * game.n_examples
         with progress_bar(f"{self.name}: masked passes", total, "row", call.show_progress) as bar:
             answers = []
             for row in range(game.n_examples):

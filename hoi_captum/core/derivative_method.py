@@ -19,6 +19,20 @@ class DerivativeMethod(RowMethod, GradientAttribution):
     (:mod:`hoi_captum.core.derivatives`) are derivatives by its cells, contracted with input - baseline.
     Parameters are frozen meanwhile. Methods that also explain layers or attention stand on
     :class:`~hoi_captum.core.gated_method.GatedMethod`.
+
+    Examples::
+
+        >>> from hoi_captum.authoring import Answer, DerivativeMethod, Term, gradient
+        >>> class Slopes(DerivativeMethod):
+        ...     name, kinds, orders, summary = "slopes", ("single",), (1, 1), "input times gradient"
+        ...     complete = False
+        ...     def _explain(self, gates, size, show_progress):
+        ...         return [
+        ...             Answer([Term((i,), "single", None, float(v)) for i, v in enumerate(row)], row)
+        ...             for row in gradient(gates)
+        ...         ]
+        >>> Slopes(lambda x: x[:, 0] * x[:, 1]).attribute(torch.tensor([[2.0, 3.0]]))
+        tensor([[6., 6.]])
     """
 
     @abstractmethod
@@ -30,9 +44,6 @@ class DerivativeMethod(RowMethod, GradientAttribution):
             size: how many model rows go into one pass.
             show_progress: as given.
         """
-
-    def _check(self, n_players: int) -> None:
-        """Refuse inputs that the method cannot explain, before any pass is spent."""
 
     def _answers(self, call: Call) -> list[Answer]:
         self._check(call.players.count)

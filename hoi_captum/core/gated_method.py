@@ -8,12 +8,14 @@ from typing import Any, ClassVar
 
 from captum.attr import GradientAttribution, LayerAttribution
 from captum.log import log_usage
-from torch import nn
+from torch import Tensor, nn
 
+from hoi_captum.core.cost import Cost
 from hoi_captum.core.gating import GATES, check_gate
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.layers import check_layer
 from hoi_captum.core.options import check_choice, check_count
+from hoi_captum.core.state import frozen_for_derivatives
 from hoi_captum.errors import InputError
 
 
@@ -21,9 +23,26 @@ class GatedMethod(LayerAttribution, GradientAttribution):
     """Base of methods that explain by derivatives of units, with or without a layer.
 
     Captum's arguments are taken here, once; a subclass says what it finds (:meth:`_find`) and how that is
-    read (:meth:`_attributions`, :meth:`_interactions`).
+    read (:meth:`_cells`, :meth:`_interactions`).
 
     Class attributes (checked at registration): as of :class:`~hoi_captum.core.method.GameMethod`.
+
+    Args:
+        forward_func (Callable): the model; gives (rows, ...), and ``target`` picks one number of each row.
+        layer (torch.nn.Module or None): whose units are gated; None gates the inputs, or attention.
+        device_ids (list[int] or None): of a ``DataParallel`` model.
+        gate (str): ``input``, ``layer``, ``attention``, ``value`` or ``auto``.
+        max_players (int): largest number of units, at least 2.
+
+    Raises:
+        OptionError: another gate, one that does not go with the layer, or a number out of range.
+        InputError: forward_func is not callable, or layer no module.
+
+    Examples::
+
+        >>> from hoi_captum.authoring import GatedMethod
+        >>> [name for name, method in hoi.methods().items() if issubclass(method, GatedMethod)]
+        ['second-glance', 'taylor-cam']
     """
 
     name: ClassVar[str]
@@ -108,7 +127,7 @@ class GatedMethod(LayerAttribution, GradientAttribution):
 
         Examples::
 
-            >>> method = TaylorCAM(lambda x: x[:, 0] * x[:, 1] + x[:, 2])  # for one
+            >>> method = hoi.TaylorCAM(lambda x: x[:, 0] * x[:, 1] + x[:, 2])  # for one
             >>> method.attribute(torch.tensor([[2.0, 3.0, 1.0]]))
             tensor([[6., 6., 0.]])
         """
@@ -146,7 +165,7 @@ class GatedMethod(LayerAttribution, GradientAttribution):
 
         Examples::
 
-            >>> method = TaylorCAM(lambda x: x[:, 0] * x[:, 1] * x[:, 2], order=3)  # for one
+            >>> method = hoi.TaylorCAM(lambda x: x[:, 0] * x[:, 1] * x[:, 2], order=3)  # for one
             >>> [(t.members, t.score) for t in method.interact(torch.tensor([[2.0, 3.0, 1.0]]))[0]]
             [((0, 1, 2), 6.0)]
         """
@@ -187,6 +206,36 @@ class GatedMethod(LayerAttribution, GradientAttribution):
         found = self._find(given, at_layer, internal_batch_size, show_progress)
         return self._attributions(found, inputs), self._interactions(found)
 
+    def cost(
+        self,
+        inputs: Any,
+        baselines: Any = None,
+        target: Any = None,
+        additional_forward_args: Any = None,
+        feature_mask: Any = None,
+        *,
+        layer_baselines: Any = None,
+        layer_mask: Any = None,
+        attribute_to_layer_input: bool = False,
+    ) -> Cost:
+        """What :meth:`attribute`, or :meth:`interact`, would spend; no more than a few passes are made, by
+        which the units are found.
+
+        Args:
+            inputs, baselines, target, additional_forward_args, feature_mask, layer_baselines, layer_mask,
+                attribute_to_layer_input: as in :meth:`attribute`.
+
+        Raises:
+            InputError, TooManyPlayersError, ModelOutputError: as :meth:`attribute`.
+        """
+        given = (inputs, baselines, target, additional_forward_args, feature_mask)
+        with frozen_for_derivatives(*self._models()):
+            return self._cost(given, (layer_baselines, layer_mask, attribute_to_layer_input))
+
+    def _cost(self, given: tuple[Any, ...], at_layer: tuple[Any, Any, bool]) -> Cost:
+        """What a call will spend; arguments as of :meth:`_find`. Default: it is not known"""
+        return Cost("gated units", None)
+
     @abstractmethod
     def _find(
         self,
@@ -203,9 +252,19 @@ class GatedMethod(LayerAttribution, GradientAttribution):
             internal_batch_size, show_progress: as given.
         """
 
-    @abstractmethod
     def _attributions(self, found: Any, inputs: Any) -> Any:
-        """What :meth:`attribute` gives."""
+        cells = self._cells(found)
+        if self.layer is None:
+            return cells if isinstance(inputs, tuple) else cells[0]
+        return cells if len(cells) > 1 else cells[0]
+
+    def _models(self) -> list[Any]:
+        """What may have modules whose state is to be preserved."""
+        return [f for f in (self.forward_func, self.layer) if f is not None]
+
+    @abstractmethod
+    def _cells(self, found: Any) -> tuple[Tensor, ...]:
+        """What :meth:`attribute` gives, of each tensor of the inputs, or of the layer."""
 
     @abstractmethod
     def _interactions(self, found: Any) -> list[Any]:

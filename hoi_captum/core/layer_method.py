@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from hoi_captum.core.arguments import Arguments
 from hoi_captum.core.batches import Batch, batches
+from hoi_captum.core.cost import Cost
 from hoi_captum.core.gates import copies_of
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.layers import check_layer, read_layer
@@ -45,6 +46,13 @@ class LayerRows:
         calls: how often the layer ran; its last run is read.
         output: what the forward function gave.
         labels: (rows,), where the data had them.
+
+    Examples::
+
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+        >>> rows = hoi.LayerLocalCorEx(net, net[1])._read(net, torch.ones(3, 4))  # as its fit does
+        >>> rows.neurons.shape, rows.output.shape, rows.calls
+        (torch.Size([3, 8]), torch.Size([3, 3]), 1)
     """
 
     arguments: Arguments
@@ -76,7 +84,33 @@ class LayerMethod(LayerAttribution):
         players_are_neurons: the players of the result are not those of the example that is explained.
         unit: of the scores.
         class_options: constructor options that list classes; ``explain`` takes their names there.
+        learning: what a fit does beside running the model, in words.
         poolings: kinds of :class:`~hoi_captum.core.pooling.Pooling` that make sense for it.
+
+    Args:
+        forward_func (Callable): the model, or any function that runs it; gives (rows, ...).
+        layer (torch.nn.Module): whose neurons are the players.
+        device_ids (list[int], optional): of a ``DataParallel`` model. Default: None
+        pooling (str or Pooling): how a row's cells become one number for each neuron; one of ``poolings``.
+            Default: mean
+        neuron_dim (int, optional): dimension of the neurons in the layer. Default: None (the last of three,
+            otherwise the first behind the rows)
+
+    Raises:
+        OptionError: another pooling, or ``neuron_dim`` beside a Pooling.
+        InputError: forward_func is not callable, or layer no module.
+
+    Examples::
+
+        >>> from hoi_captum.authoring import LayerMethod
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+        >>> method = hoi.LayerLocalCorEx(net, net[1])  # for one
+        >>> isinstance(method, LayerMethod), method.pooling.kind
+        (True, 'mean')
+        >>> method.save("learned.safetensors")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        hoi_captum.errors.NotFittedError: this LayerLocalCorEx is not fitted yet; call fit(data) ...
     """
 
     name: ClassVar[str]
@@ -85,6 +119,7 @@ class LayerMethod(LayerAttribution):
     summary: ClassVar[str]
     unit: ClassVar[str]
     class_options: ClassVar[tuple[str, ...]] = ()
+    learning: ClassVar[str] = ""
     poolings: ClassVar[tuple[str, ...]] = ("mean", "last", "none")
     several_models: ClassVar[bool] = False
     players_are_neurons: ClassVar[bool] = True
@@ -111,6 +146,7 @@ class LayerMethod(LayerAttribution):
 
     @property
     def multiplies_by_inputs(self) -> bool:
+        """False: attributions are no parts of the output."""
         return False
 
     def _read(
@@ -187,6 +223,31 @@ class LayerMethod(LayerAttribution):
     def _read_batch(self, forward_func: Callable[..., Any], batch: Batch, at_input: bool) -> LayerRows:
         rows = self._read(forward_func, batch.inputs, None, batch.additional, at_input=at_input)
         return replace(rows, labels=batch.labels)
+
+    # ---------------------------------------------------------------- what it will take
+    def fit_cost(self, rows: int) -> Cost:
+        """What a fit on so many rows of data, and then explaining one, would spend.
+
+        Examples::
+
+            >>> method = hoi.LayerLocalCorEx(torch.nn.Sequential(layer := torch.nn.Linear(2, 2)), layer)
+            >>> method.fit_cost(1000).total
+            1001
+        """
+        return Cost(f"{rows:,} rows of data", self._passes(), learning=rows, besides=self.learning)
+
+    def cost(self, inputs: Any, target: Any = None, additional_forward_args: Any = None) -> Cost:
+        """What :meth:`interact` would spend once fitted; no pass is made.
+
+        Args:
+            inputs, target, additional_forward_args: as in :meth:`attribute`.
+        """
+        rows = Arguments(self.forward_func, inputs, None, target, additional_forward_args).n_examples
+        return Cost(f"the layer {self._layer_name()}", self._passes(), rows)
+
+    def _passes(self) -> float | None:
+        """Forward passes that a row takes once fitted; None where only the fit can tell."""
+        return 1
 
     # ---------------------------------------------------------------- files
     def save(self, path: str | os.PathLike[str]) -> Path:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from hoi_captum.core.arguments import for_each_model
 from hoi_captum.core.checkpoint import Checkpoint
+from hoi_captum.core.cost import Cost
 from hoi_captum.core.example import PerModel
 from hoi_captum.core.fingerprint import Fingerprint
 from hoi_captum.core.games import MaskedGame
@@ -40,6 +41,14 @@ class ValueTables:
         target: the target argument, as text.
         started: ``time.perf_counter()`` when the call began.
         resumed_rows: model rows whose values were found in a checkpoint; None without one.
+
+    Examples::
+
+        >>> from hoi_captum.authoring import ValueTables
+        >>> game = hoi.MaskedGame(lambda x: x[:, 0] * x[:, 1], torch.tensor([[2.0, 3.0]]))
+        >>> tables = ValueTables((game,), game.table().unsqueeze(1), ("product",), "None", started=0.0)
+        >>> tables.values.shape, tables.provenance("by-hand", {}, {}).forward_passes
+        (torch.Size([1, 1, 4]), 4)
     """
 
     games: tuple[MaskedGame, ...]
@@ -86,6 +95,25 @@ class GameMethod(PerturbationAttribution):
         summary: one line for the table of methods.
         several_models: whether a list of forward functions is accepted.
         result: type of the tables that ``interact`` gives.
+
+    Args:
+        forward_func (Callable or list of Callables): the model, or models where ``several_models`` is True;
+            each gives (rows, ...), and ``target`` picks one number of each row.
+
+    Raises:
+        InputError: something that is not callable, or a list where one model is expected.
+
+    Examples::
+
+        >>> from hoi_captum.authoring import GameMethod
+        >>> class ShapleyPairs(GameMethod):
+        ...     name, kinds, orders, summary = "shapley-pairs", ("k-sii",), (1, 2), "k-SII of order 2"
+        ...     def _check(self, games):
+        ...         games[0].check_table_size(12)
+        ...     def _interactions(self, tables, show_progress):
+        ...         return [hoi.measures.k_sii(values[0]) for values in tables.values]
+        >>> ShapleyPairs(lambda x: x[:, 0] * x[:, 1]).interact(torch.tensor([[2.0, 3.0]]))
+        [Interactions(1 terms, 2 players; top: 0 · 1 (k-sii) +6)]
     """
 
     name: ClassVar[str]
@@ -168,8 +196,7 @@ class GameMethod(PerturbationAttribution):
 
         Examples::
 
-            >>> # two interacting features
-            >>> method = GeneralizableAndOr(lambda x: x[:, 0] * x[:, 1])
+            >>> method = hoi.GeneralizableAndOr(lambda x: x[:, 0] * x[:, 1])
             >>> method.attribute(torch.tensor([[2.0, 3.0]]))
             tensor([[3., 3.]])
         """
@@ -205,7 +232,7 @@ class GameMethod(PerturbationAttribution):
 
         Examples::
 
-            >>> method = GeneralizableAndOr(lambda x: x[:, 0] * x[:, 1])
+            >>> method = hoi.GeneralizableAndOr(lambda x: x[:, 0] * x[:, 1])
             >>> pair = method.interact(torch.tensor([[2.0, 3.0]]))[0].top(1)[0]
             >>> pair.members, pair.kind
             ((0, 1), 'and')
@@ -243,6 +270,33 @@ class GameMethod(PerturbationAttribution):
         arguments = (inputs, baselines, target, additional_forward_args, feature_mask)
         tables = self._tables(arguments, internal_batch_size, show_progress, checkpoint)
         return self._attributions(tables, inputs)[0], list(self._interactions(tables, show_progress))
+
+    def cost(
+        self,
+        inputs: Any,
+        baselines: Any = None,
+        target: Any = None,
+        additional_forward_args: Any = None,
+        feature_mask: Any = None,
+    ) -> Cost:
+        """What :meth:`attribute`, or :meth:`interact`, would spend; no pass is made.
+
+        Args:
+            inputs, baselines, target, additional_forward_args, feature_mask: as in :meth:`attribute`.
+
+        Raises:
+            InputError: as :meth:`attribute`; also for too many players, with what they would cost.
+        """
+        arguments = (inputs, baselines, target, additional_forward_args, feature_mask)
+        games = self._games(for_each_model(arguments, len(self._models())), None, False, None)
+        self._check(games)
+        return self._cost(games)
+
+    def _cost(self, games: list[MaskedGame]) -> Cost:
+        n, sizes = games[0].n_players, [len(game.distinct_coalitions()[0]) for game in games]
+        changing = max(sizes).bit_length() - 1  # the others are masked already
+        which = "" if changing == n else f" ({changing} of which change anything)"
+        return Cost(f"{n} players{which}, 2^{changing} coalitions", sum(sizes), games[0].n_examples)
 
     @abstractmethod
     def _check(self, games: list[MaskedGame]) -> None:
@@ -286,9 +340,7 @@ class GameMethod(PerturbationAttribution):
             games = self._games(given, internal_batch_size, show_progress, file)
             self._check(games)
             if show_progress:
-                n = games[0].n_players
-                total = sum(len(game.distinct_coalitions()[0]) * game.n_examples for game in games)
-                print(f"{n} players: 2^{n} coalitions, {total:,} model passes in all", file=sys.stderr)
+                print(self._cost(games), file=sys.stderr)
             if file is None:
                 tables = [game.table() for game in games]
             else:

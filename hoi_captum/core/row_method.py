@@ -19,6 +19,7 @@ from torch import Tensor
 
 from hoi_captum.core.arguments import Arguments
 from hoi_captum.core.coalitions import Players
+from hoi_captum.core.cost import Cost
 from hoi_captum.core.games import MaskedGame
 from hoi_captum.core.gating import plain
 from hoi_captum.core.interactions import Interactions
@@ -43,6 +44,13 @@ class Answer:
         drawn: whether random numbers were drawn; False leaves the method's seed out of the provenance.
         details: what the method measured of itself, JSON values only.
         arrays: what else it gives, by name; saved with the table.
+
+    Examples::
+
+        >>> from hoi_captum.authoring import Answer, Term
+        >>> terms = [Term((0, 1), "and", None, 6.0), Term((0,), "and", None, 1.0)]
+        >>> Answer(terms, Answer.shared_evenly(terms, n_players=2)).shares
+        tensor([4., 3.], dtype=torch.float64)
     """
 
     terms: Sequence[Term]
@@ -98,6 +106,24 @@ class RowMethod(Attribution, ABC):
             wording, is a matter of an option, it may be a property.
         seed: of the random numbers drawn; None where none are. An instance with the option sets its own.
         wording: what its scores are in words, for the drawings: fields of ``views.wording.Wording``.
+
+    Args:
+        forward_func (Callable): the model; gives (rows, ...), and ``target`` picks one number of each row.
+
+    Raises:
+        InputError: forward_func is not callable.
+
+    Examples::
+
+        >>> from hoi_captum.authoring import Answer, CoalitionMethod, Term
+        >>> class Alone(CoalitionMethod):
+        ...     name, kinds, orders, summary = "alone", ("single",), (1, 1), "each player without the others"
+        ...     complete = False
+        ...     def _explain(self, game):
+        ...         alone = game.values(torch.eye(game.n_players, dtype=torch.bool)) - game.all_masked()
+        ...         return Answer([Term((i,), "single", None, float(v)) for i, v in enumerate(alone)], alone)
+        >>> Alone(lambda x: x[:, 0] * x[:, 1] + x[:, 0]).attribute(torch.tensor([[2.0, 3.0]]))
+        tensor([[2., 0.]])
     """
 
     name: ClassVar[str]
@@ -172,11 +198,6 @@ class RowMethod(Attribution, ABC):
         Raises:
             InputError: arguments that do not fit (its subclasses say which).
             ModelOutputError: an output of the wrong shape, or a non-finite value.
-
-        Examples::
-
-            >>> method.attribute(torch.tensor([[2.0, 3.0]])).shape
-            torch.Size([1, 2])
         """
         call, answers, _ = self._explain_all(
             (inputs, baselines, target, additional_forward_args, feature_mask),
@@ -247,6 +268,37 @@ class RowMethod(Attribution, ABC):
         arguments = (inputs, baselines, target, additional_forward_args, feature_mask)
         call, answers, tables = self._explain_all(arguments, internal_batch_size, show_progress)
         return self._on_cells(call, answers, inputs), tables
+
+    def cost(
+        self,
+        inputs: Any,
+        baselines: Any = None,
+        target: Any = None,
+        additional_forward_args: Any = None,
+        feature_mask: Any = None,
+    ) -> Cost:
+        """What :meth:`attribute`, or :meth:`interact`, would spend; no pass is made.
+
+        Args:
+            inputs, baselines, target, additional_forward_args, feature_mask: as in :meth:`attribute`.
+
+        Raises:
+            InputError: as :meth:`attribute`; also for too many players.
+        """
+        arguments = Arguments(self.forward_func, plain(inputs), baselines, target, additional_forward_args)
+        n = Players.from_feature_mask(arguments.inputs, feature_mask).count
+        self._check(n)
+        return Cost(f"{n} players", self._passes(n), arguments.n_examples)
+
+    def _passes(self, n_players: int) -> float | None:
+        """Forward passes that a row will take (a gradient is three), an int where that is exact.
+
+        For the progress bar, and for :meth:`cost`. Default: None, which says that it is not known
+        """
+        return None
+
+    def _check(self, n_players: int) -> None:
+        """Refuse inputs that the method cannot explain, before any pass is spent."""
 
     @abstractmethod
     def _answers(self, call: Call) -> list[Answer]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from hoi_captum.errors import InputError, TrainingModeWarning
 
@@ -30,17 +31,33 @@ def preserved_rng() -> Iterator[None]:
             np.random.set_state(numpy_state)  # noqa: NPY002
 
 
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The model that a module runs for its user: inside of ``torch.compile``, ``DataParallel`` and their like.
+
+    Both hold the very modules that they were given, so that hooks, flags and names are those of the model.
+    """
+    while True:
+        parallel = isinstance(module, DataParallel | DistributedDataParallel)
+        inner = module.module if parallel else getattr(module, "_orig_mod", None)
+        if not isinstance(inner, nn.Module):
+            return module
+        module = inner
+
+
 def module_behind(forward_func: Any) -> nn.Module | None:
-    """The module that a forward function runs: itself, or what it names as its ``module``."""
-    if isinstance(forward_func, nn.Module):
-        return forward_func
-    module = getattr(forward_func, "module", None)
-    return module if isinstance(module, nn.Module) else None
+    """The model that a forward function runs: itself, or what it names as its ``module``, :func:`unwrapped`."""
+    module = forward_func if isinstance(forward_func, nn.Module) else getattr(forward_func, "module", None)
+    return unwrapped(module) if isinstance(module, nn.Module) else None
+
+
+def _modules_behind(forward_funcs: Iterable[Any]) -> list[nn.Module]:
+    # not by their truth: a container is false where it is empty, and a compiled model may have no length
+    return [m for m in map(module_behind, forward_funcs) if m is not None]
 
 
 def warn_of_training_mode(*forward_funcs: Any) -> None:
     """Warn where dropout or batch statistics would make the outputs depend on chance or on the batch."""
-    for model in filter(None, map(module_behind, forward_funcs)):
+    for model in _modules_behind(forward_funcs):
         noisy = [
             type(m).__name__ for m in model.modules() if m.training and isinstance(m, _DropoutNd | _NormBase)
         ]
@@ -59,8 +76,18 @@ def preserved_state(*forward_funcs: Any) -> Iterator[None]:
 
     Args:
         forward_funcs: models or functions; of a function only a ``module`` that it names is seen.
+
+    Examples::
+
+        >>> from hoi_captum.authoring import preserved_state
+        >>> model = torch.nn.Dropout()
+        >>> with preserved_state(model):
+        ...     model.eval().training
+        False
+        >>> model.training
+        True
     """
-    models = [m for m in map(module_behind, forward_funcs) if m is not None]
+    models = _modules_behind(forward_funcs)
     training = [(m, m.training) for model in models for m in model.modules()]
     # batch norms in training mode update their buffers in every pass
     buffers = [(b, b.clone()) for m, flag in training if flag for b in m.buffers(recurse=False)]
@@ -83,7 +110,7 @@ def refuse_checkpointing(*forward_funcs: Any) -> None:
     Raises:
         InputError: a module has ``gradient_checkpointing`` on, in training mode, where it works.
     """
-    for model in filter(None, map(module_behind, forward_funcs)):
+    for model in _modules_behind(forward_funcs):
         if any(m.training and getattr(m, "gradient_checkpointing", False) for m in model.modules()):
             raise InputError(
                 f"{type(model).__name__} recomputes its activations (gradient checkpointing), which "
@@ -96,8 +123,20 @@ def refuse_checkpointing(*forward_funcs: Any) -> None:
 def frozen(*forward_funcs: Any) -> Iterator[None]:
     """:func:`preserved_state`, with gradients by parameters switched off: those by inputs cost less."""
     with preserved_state(*forward_funcs):
-        for model in filter(None, map(module_behind, forward_funcs)):
+        for model in _modules_behind(forward_funcs):
             model.requires_grad_(False)
+        yield
+
+
+@contextmanager
+def frozen_for_derivatives(*forward_funcs: Any) -> Iterator[None]:
+    """:func:`frozen`, and derivatives by gates can be taken, also where the caller wants none.
+
+    Raises:
+        InputError: as :func:`refuse_checkpointing`.
+    """
+    refuse_checkpointing(*forward_funcs)
+    with frozen(*forward_funcs), torch.inference_mode(False):
         yield
 
 
@@ -120,6 +159,6 @@ def single_thread() -> Iterator[None]:
 def evaluation_mode(*models: nn.Module) -> Iterator[None]:
     """Dropout and batch statistics off for the duration; every module's own flag back afterwards."""
     with preserved_state(*models):
-        for model in models:
+        for model in _modules_behind(models):
             model.eval()
         yield

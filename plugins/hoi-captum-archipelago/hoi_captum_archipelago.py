@@ -109,7 +109,7 @@ class Archipelago(CoalitionMethod):
         self.absolute_tolerance = check_number("absolute_tolerance", absolute_tolerance, low=0.0)
 
     # ---------------------------------------------------------------- cost
-    def _passes(self, n_players: int) -> int:
+    def _passes(self, n_players: int) -> float:
         # the empty and the full coalition, singles and pairs of each context; phi of sets of three and more,
         # of which there are at most top_k / 2, comes on top. Few players have coalitions in common
         small, contexts = min(n_players, 2), 2 if self.contexts == "both" else 1
@@ -119,14 +119,14 @@ class Archipelago(CoalitionMethod):
             needed += 1 + n_players
         if self.contexts == "baseline":
             needed += 1 + self.top_k // 2
-        return min(needed, 1 << n_players) if n_players < 16 else needed
+        return float(min(needed, 1 << n_players) if n_players < 16 else needed)
 
     def _check(self, n_players: int) -> None:
         passes = self._passes(n_players)
         if passes > _MANY:
             warnings.warn(
-                f"{n_players} players: about {passes:,} model rows for each row of the inputs; group cells "
-                'into fewer players (feature_mask, players=... of explain), or take contexts="input"',
+                f"{n_players} players: about {passes:,.0f} model rows for each row of the inputs; group "
+                'cells into fewer players (feature_mask, players=... of explain), or take contexts="input"',
                 CostWarning,
                 stacklevel=6,
             )

@@ -32,6 +32,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hoi_captum.authoring import (
+    GRADIENT,
+    REVERSE,
     Answer,
     DerivativeMethod,
     InputGates,
@@ -144,18 +146,25 @@ class IntegratedHessians(DerivativeMethod):
         self.n_baselines = None if n_baselines is None else check_count("n_baselines", n_baselines)
         self.seed = check_count("seed", seed, low=0)
 
-    # ---------------------------------------------------------------- one baseline
+    # ---------------------------------------------------------------- cost
+    @property
+    def _nodes(self) -> int:
+        return self.n_nodes + (self.n_nodes // 2 if self.error_estimate else 0)
+
+    def _passes(self, n_players: int) -> float:
+        return float((self.n_baselines or 1) * self._nodes * (2 * GRADIENT + REVERSE * n_players))
+
     def _check(self, n_players: int) -> None:
         if n_players > _MANY:
-            nodes = self.n_nodes + (self.n_nodes // 2 if self.error_estimate else 0)
             draws = f" for each of {self.n_baselines} baselines" if self.n_baselines else ""
             warnings.warn(
-                f"{n_players} players take {nodes * (n_players + 2):,} reverse passes for each row{draws}; "
-                "group cells into fewer players (feature_mask, players=... of explain)",
+                f"{n_players} players take {self._nodes * (n_players + 2):,} reverse passes for each row"
+                f"{draws}; group cells into fewer players (feature_mask, players=... of explain)",
                 CostWarning,
                 stacklevel=6,
             )
 
+    # ---------------------------------------------------------------- one baseline
     def _explain(self, gates: InputGates, size: PassSize, show_progress: bool) -> list[Answer]:
         real = _ends(gates, size) if self.replace_relu == "softplus" else None
         with self._without_relu():

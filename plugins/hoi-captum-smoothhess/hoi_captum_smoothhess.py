@@ -25,6 +25,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from hoi_captum.authoring import (
+    GRADIENT,
     Answer,
     DerivativeMethod,
     InputGates,
@@ -137,6 +138,9 @@ class SmoothHess(DerivativeMethod):
         self.sigma = _check_sigma(sigma)
         self.effects = check_choice("effects", effects, ("presence", "step"))
         self.seed: int = check_count("seed", seed, low=0)
+
+    def _passes(self, n_players: int) -> float:
+        return float(GRADIENT * self.n_samples)
 
     def _explain(self, gates: InputGates, size: PassSize, show_progress: bool) -> list[Answer]:
         model = _Noisy(gates, self.sigma)

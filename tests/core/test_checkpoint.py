@@ -801,7 +801,7 @@ def test_progress_starts_at_what_is_there(tmp_path, monkeypatch, capsys):
     run(Net(), path, show_progress=True)
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "6 players: 2^6 coalitions, 64 model passes in all\n" in shown.err
+    assert "6 players, 2^6 coalitions: 64 forward passes for each row\n" in shown.err
     assert f"{path}: 32 of 64 rows found\n" in shown.err
     assert "masked passes:  50%" in shown.err
     run(Net(), path, show_progress=True)

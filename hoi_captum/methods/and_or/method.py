@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, ClassVar
 
 from torch import Tensor
 
+from hoi_captum.core.cost import Cost
 from hoi_captum.core.games import MaskedGame
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.method import GameMethod, ValueTables
@@ -22,6 +23,7 @@ from hoi_captum.methods.and_or.extraction import SOLVERS, TIE_BREAKS, Extraction
 from hoi_captum.methods.and_or.result import AndOrInteractions
 
 _ROUGH = 10.0
+_QUICK, _LONG = 11, 14  # players, up to which solving takes a second, or a few (benchmarks/results/and_or.md)
 _PROGRAM = ("alpha", "error_bound", "specific_bound", "order_weight", "tie_break")
 _UNUSED: dict[str, tuple[str, ...]] = {
     "admm": (),
@@ -86,9 +88,8 @@ class GeneralizableAndOr(GameMethod):
 
     Examples::
 
-        >>> # "not bad": two words that mean something only together
-        >>> model = lambda x: 2.0 * x[:, 0] * x[:, 1] + x[:, 2]
-        >>> result = GeneralizableAndOr(model).interact(torch.ones(1, 3))[0]
+        >>> model = lambda x: 2.0 * x[:, 0] * x[:, 1] + x[:, 2]  # "not bad": two words act together
+        >>> result = hoi.GeneralizableAndOr(model, error_bound=0).interact(torch.ones(1, 3))[0]
         >>> [(t.members, t.kind, round(t.score, 2)) for t in result.top(2)]
         [((0, 1), 'and', 2.0), ((2,), 'and', 1.0)]
     """
@@ -145,6 +146,11 @@ class GeneralizableAndOr(GameMethod):
 
     def _check(self, games: list[MaskedGame]) -> None:
         games[0].check_table_size(self.max_players)
+
+    def _cost(self, games: list[MaskedGame]) -> Cost:
+        n = games[0].n_players
+        solving = "a minute or two" if n > _LONG else "some seconds" if n > _QUICK else ""
+        return replace(super()._cost(games), besides=f"{solving} of solving for each row" if solving else "")
 
     def _interactions(self, tables: ValueTables, show_progress: bool) -> Sequence[AndOrInteractions]:
         results = []

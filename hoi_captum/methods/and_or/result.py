@@ -26,6 +26,16 @@ class AndOrInteractions(Interactions):
     With v_i the value of model i, for every coalition T
     ``v_i(T) = base + sum of AND(S), S subset of T + sum of OR(S), S meets T + error_i(T)``.
     The error is zero for the empty and the full coalition, so the effects sum to v(N) - v(empty).
+
+    Examples::
+
+        >>> f, g = (lambda x: x[:, 0] * x[:, 1]), (lambda x: x[:, 0] * x[:, 1] + x[:, 0])
+        >>> table = hoi.GeneralizableAndOr([f, g]).interact(torch.tensor([[2.0, 3.0]]))[0]
+        >>> table.values
+        array([[0., 0., 0., 6.],
+               [0., 0., 2., 8.]])
+        >>> [term.members for term in table.shared().where(scope="model:1")], table.converged
+        ([(0, 1)], True)
     """
 
     @property

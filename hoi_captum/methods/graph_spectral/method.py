@@ -83,10 +83,11 @@ class GraphSpectral(MapReader):
 
     Examples::
 
-        >>> net = nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 3))
-        >>> method = GraphSpectral(net, net[1], graph=(3, 4), force=True).fit(torch.randn(300, 6))
-        >>> method.neuron_map(torch.randn(2, 6)).shape
-        torch.Size([2, 3, 4])
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+        >>> data = torch.randn(300, 4)
+        >>> method = hoi.GraphSpectral(net, net[1], graph=(2, 4), method="layout").fit(data)
+        >>> method.neuron_map(data[:3]).shape
+        torch.Size([3, 2, 4])
     """
 
     name: ClassVar[str] = "graph-spectral"
@@ -94,6 +95,7 @@ class GraphSpectral(MapReader):
     orders: ClassVar[tuple[int, int | None]] = (1, None)
     summary: ClassVar[str] = "neuron maps: a layer laid out on a graph, and what is active together there"
     unit: ClassVar[str] = "standard deviations"
+    learning: ClassVar[str] = "laying out the neurons, or teaching the probe"
 
     # ---------------------------------------------------------------- Captum's verb, and ours
     def has_convergence_delta(self) -> bool:
@@ -118,9 +120,11 @@ class GraphSpectral(MapReader):
 
         Examples::
 
-            >>> method = GraphSpectral(net, net[1], force=True).fit(data)
-            >>> method.attribute(data[:4], target=1).shape
-            torch.Size([4, 12])
+            >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+            >>> data = torch.randn(300, 4)
+            >>> method = hoi.GraphSpectral(net, net[1], method="layout").fit(data)
+            >>> method.attribute(data[:3], target=1).shape
+            torch.Size([3, 8])
         """
         rows = self._explained(inputs, target, additional_forward_args)
         samples = self.pooling.samples(rows.tensors, rows.arguments.additional)
@@ -163,7 +167,9 @@ class GraphSpectral(MapReader):
 
         Examples::
 
-            >>> method = GraphSpectral(net, net[1], force=True).fit(data)
+            >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+            >>> data = torch.randn(300, 4)
+            >>> method = hoi.GraphSpectral(net, net[1], method="layout").fit(data)
             >>> method.interact(data[:1])[0].top(1)[0].kind
             'group'
         """
@@ -276,6 +282,9 @@ class GraphSpectral(MapReader):
         )
 
     # ---------------------------------------------------------------- what a result says of itself
+    def _passes(self) -> float | None:
+        return None if self.terms == "pairs" else 1  # of pairs it hangs on the units that were found
+
     def _arrays(self, units: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
         return {
             "units": units,

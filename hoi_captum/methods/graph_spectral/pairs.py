@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,22 +13,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hoi_captum.core.cost import MANY
+from hoi_captum.core.cost import GRADIENT, REVERSE, Cost, announce
 from hoi_captum.core.derivatives import gradient, hessian, piecewise_linear_steps
 from hoi_captum.core.differences import occlusion
 from hoi_captum.core.layer_method import LayerRows
 from hoi_captum.core.pair_table import PairInteractions
 from hoi_captum.core.progress import progress_bar
 from hoi_captum.core.provenance import Provenance
-from hoi_captum.core.state import frozen, refuse_checkpointing
+from hoi_captum.core.state import frozen_for_derivatives
 from hoi_captum.core.term import Term
-from hoi_captum.errors import CostWarning, DataWarning, InputError, TooManyPlayersError
+from hoi_captum.errors import DataWarning, InputError
 from hoi_captum.methods.graph_spectral.map_gates import MapGates
 
 if TYPE_CHECKING:
     from hoi_captum.methods.graph_spectral.method import GraphSpectral
-
-_REVERSE = 5  # forward passes that a reverse pass through a gradient's graph costs, roughly
 
 
 _ROUNDINGS = 32  # of the output and the first-order effects: pairs that are all smaller are none
@@ -95,8 +92,7 @@ def gates_of_map(
 
 def first_derivatives(method: GraphSpectral, rows: LayerRows) -> Tensor:
     """(B, k) derivatives by the gates of the units: gradient x activation."""
-    refuse_checkpointing(method.forward_func)
-    with frozen(method.forward_func), torch.inference_mode(False):
+    with frozen_for_derivatives(method.forward_func):
         _, gates = gates_of_map(method, rows, of_units=True)
         return gradient(gates)
 
@@ -110,15 +106,16 @@ def pairs_of(
         TooManyPlayersError: more players than the method's limit.
         InputError: fewer than two players.
     """
-    refuse_checkpointing(method.forward_func)
-    with frozen(method.forward_func), torch.inference_mode(False):
+    with frozen_for_derivatives(method.forward_func):
         names, gates = gates_of_map(method, rows, of_units=of_units)
         k = gates.n_units
         if k < 2:
             raise InputError(f"expected at least two units or groups to have pairs, got {k}")
         mode = "occlusion" if piecewise_linear_steps(gates) else "exact"
-        cost = 1 + k + k * (k - 1) / 2 if mode == "occlusion" else 3 + _REVERSE * k
-        _announce(method, mode, k, cost, of_units, show_progress)
+        passes = 1 + k + k * (k - 1) / 2 if mode == "occlusion" else float(GRADIENT + REVERSE * k)
+        cost = Cost(f"{k} units, mode {mode!r}", passes, len(rows))
+        ways_out = _ways_out(method, of_units)
+        announce(cost, k, method.max_players, show=show_progress, ways_out=ways_out)
         main = gradient(gates)
         sets = torch.tensor(list(combinations(range(k), 2)))
         curvature = torch.full_like(main, torch.nan)
@@ -130,7 +127,7 @@ def pairs_of(
             pairs = (full + full.transpose(1, 2)) / 2
             pairs.diagonal(dim1=1, dim2=2).zero_()
         else:
-            total = len(rows) * int(cost)
+            total = len(rows) * int(passes)
             with progress_bar(label, total, "row", show_progress) as bar:
                 found = occlusion(gates, sets, on_rows=lambda done: bar.update(done - bar.n))
             pairs = torch.zeros(len(rows), k, k, dtype=torch.float64)
@@ -150,25 +147,11 @@ def pairs_of(
     return MapPairs(names, pairs, main, curvature, mode, forward, backward)
 
 
-def _announce(method: GraphSpectral, mode: str, k: int, cost: float, of_units: bool, show: bool) -> None:
-    """As :func:`hoi_captum.core.cost.announce`, which knows of other ways out.
-
-    Raises:
-        TooManyPlayersError: more units than the method's limit.
-    """
-    about = f"{k} units, mode {mode!r}: about {cost:,.0f} forward passes for each row"
+def _ways_out(method: GraphSpectral, of_units: bool) -> str:
+    """How to have fewer units."""
     ways = (
         ["a smaller n_nodes"] if method.method == "probe" else ["method='probe' with fewer units (n_nodes)"]
     )
     if not of_units:  # a map shows units
         ways.append("n_groups=..., whose pairs are then those of groups")
-    out = f"use {' or '.join(ways)}"
-    if k > method.max_players:
-        raise TooManyPlayersError(
-            f"{about}, and the limit is {method.max_players} units; {out}, or give max_players={k} if the "
-            "time is yours to spend"
-        )
-    if k > MANY:
-        warnings.warn(f"{about}; {out}", CostWarning, stacklevel=6)
-    if show:
-        print(about, file=sys.stderr)
+    return f"use {' or '.join(ways)}"

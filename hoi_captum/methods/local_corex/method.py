@@ -80,10 +80,11 @@ class LayerLocalCorEx(LayerRegions):
 
     Examples::
 
-        >>> net = nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 3))
-        >>> method = LayerLocalCorEx(net, net[1], n_factors=3, n_clusters=1).fit(torch.randn(300, 6))
-        >>> method.attribute(torch.randn(2, 6)).shape
-        torch.Size([2, 12])
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+        >>> data = torch.randn(300, 4)
+        >>> method = hoi.LayerLocalCorEx(net, net[1], n_factors=3, n_clusters=1).fit(data)
+        >>> method.attribute(data[:2]).shape
+        torch.Size([2, 8])
     """
 
     name: ClassVar[str] = "layer-local-corex"
@@ -92,6 +93,7 @@ class LayerLocalCorEx(LayerRegions):
     summary: ClassVar[str] = "groups of neurons that share information, per region of the data"
     unit: ClassVar[str] = "nats"
     class_options: ClassVar[tuple[str, ...]] = ("include_logits",)
+    learning: ClassVar[str] = "finding the regions, and a CorEx for each"
 
     # ---------------------------------------------------------------- Captum's verb, and ours
     def has_convergence_delta(self) -> bool:
@@ -120,9 +122,11 @@ class LayerLocalCorEx(LayerRegions):
 
         Examples::
 
-            >>> method = LayerLocalCorEx(net, net[1], n_clusters=1, n_factors=2).fit(data)
-            >>> method.attribute(data[:4], target=1).shape
-            torch.Size([4, 12])
+            >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+            >>> data = torch.randn(300, 4)
+            >>> method = hoi.LayerLocalCorEx(net, net[1], n_clusters=1, n_factors=2).fit(data)
+            >>> method.attribute(data[:3], target=1).shape
+            torch.Size([3, 8])
         """
         rows, clusters = self._explained(inputs, target, additional_forward_args)
         factors = self._chosen(rows, clusters)
@@ -155,7 +159,9 @@ class LayerLocalCorEx(LayerRegions):
 
         Examples::
 
-            >>> method = LayerLocalCorEx(net, net[1], n_clusters=1, n_factors=2).fit(data)
+            >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+            >>> data = torch.randn(300, 4)
+            >>> method = hoi.LayerLocalCorEx(net, net[1], n_clusters=1, n_factors=2).fit(data)
             >>> strongest = method.interact(data[:1])[0].top(1)[0]
             >>> strongest.kind, strongest.scope
             ('corex', 'cluster:0')

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from scipy.stats import norm
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from hoi_captum.core.arguments import Arguments
 from hoi_captum.core.batches import batches
-from hoi_captum.core.cost import announce
+from hoi_captum.core.cost import FEWER_UNITS, GRADIENT, Cost, announce, check_units
 from hoi_captum.core.gates import Gates
 from hoi_captum.core.gating import grid_of, plain, unit_names
 from hoi_captum.core.options import check_count
@@ -31,7 +32,6 @@ from hoi_captum.methods.second_glance.spaces import Measured, check_leads
 
 _ZERO = 1e-6  # of the largest entry; what is smaller counts as zero
 _LEVEL = 0.05  # of the test whether any pair of a row is more than chance
-_GRADIENT = 3  # forward passes that a gradient costs, roughly
 _GATED = {
     "input": "the inputs",
     "layer": "the layer",
@@ -51,6 +51,12 @@ class Timed:
 
     target: str
     seconds: Callable[[], float]
+
+    @classmethod
+    def from_now(cls, target: str) -> Self:
+        """Of a call that begins."""
+        started = time.perf_counter()
+        return cls(target, lambda: time.perf_counter() - started)
 
 
 def rows_around(
@@ -80,9 +86,9 @@ def rows_around(
         InputError: a forward function without gradients, or too many units.
         ModelOutputError: outputs or gradients that are not finite.
     """
-    name = kind if isinstance(kind, str) else type(kind).__name__
-    samples = draws.samples(gates.n_units, order, network=kind != "ridge")
-    announce(name, gates.n_units, _GRADIENT * samples, max_players, show=show_progress)
+    name, samples = _name(kind), draws.samples(gates.n_units, order, network=kind != "ridge")
+    cost = _cost_of_draws(gates, kind, samples)
+    announce(cost, gates.n_units, max_players, show=show_progress, ways_out=FEWER_UNITS)
     size = PassSize.for_inputs(gates.arguments.inputs, sought=False)
     if internal_batch_size is not None:
         size = PassSize(check_count("internal_batch_size", internal_batch_size))
@@ -130,6 +136,34 @@ def rows_around(
         passes=(gates.forward_passes // examples, gates.backward_passes // examples),
         seconds=timed.seconds(),
     )
+
+
+def cost_around(
+    gates: Gates, kind: str | nn.Module, draws: DrawSettings, order: int, max_players: int
+) -> Cost:
+    """What :func:`rows_around` will spend.
+
+    Raises:
+        TooManyPlayersError: too many units.
+    """
+    cost = _cost_of_draws(gates, kind, draws.samples(gates.n_units, order, network=kind != "ridge"))
+    check_units(cost, gates.n_units, max_players, ways_out=FEWER_UNITS)
+    return cost
+
+
+def cost_learned(forward_func: Callable[..., Any], given: tuple[Any, ...]) -> Cost:
+    """What :func:`learned_rows` will spend: the rows' own gradients."""
+    rows = Arguments(forward_func, plain(given[0]), *given[1:4]).n_examples
+    return Cost("a learned surrogate", float(GRADIENT), rows)
+
+
+def _cost_of_draws(gates: Gates, kind: str | nn.Module, samples: int) -> Cost:
+    about = f"{gates.n_units} units, mode {_name(kind)!r}"
+    return Cost(about, float(GRADIENT * samples), gates.n_examples)
+
+
+def _name(kind: str | nn.Module) -> str:
+    return kind if isinstance(kind, str) else type(kind).__name__
 
 
 def learned_rows(

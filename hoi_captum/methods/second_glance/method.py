@@ -9,18 +9,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import torch
 from torch import Tensor, nn
 
 from hoi_captum.core.batches import batches
+from hoi_captum.core.cost import GRADIENT, Cost
 from hoi_captum.core.gated_method import GatedMethod
+from hoi_captum.core.gates import Gates
 from hoi_captum.core.gating import gates_for
-from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.options import check_count, check_flag
 from hoi_captum.core.provenance import describe_model
-from hoi_captum.core.state import frozen, refuse_checkpointing, warn_of_training_mode
+from hoi_captum.core.state import frozen_for_derivatives, warn_of_training_mode
 from hoi_captum.errors import NotFittedError, OptionError
-from hoi_captum.methods.second_glance.calls import Timed, check_same_units, learned_rows, rows_around
+from hoi_captum.methods.second_glance import calls
 from hoi_captum.methods.second_glance.found import Found
 from hoi_captum.methods.second_glance.judging import Quality, check_fidelity
 from hoi_captum.methods.second_glance.learned import (
@@ -107,8 +107,8 @@ class SecondGlance(GatedMethod):
     Examples::
 
         >>> model = lambda x: x[:, 0] * x[:, 1] + x[:, 2]
-        >>> data = 2 * torch.rand(1000, 3) - 1
-        >>> method = SecondGlance(model).fit(data)
+        >>> data = 2 * torch.rand(500, 3) - 1
+        >>> method = hoi.SecondGlance(model, surrogate="ridge").fit(data)
         >>> pair = method.interact(data[:1])[0].top(1)[0]
         >>> pair.members, pair.kind, round(pair.score, 1)
         ((0, 1), 'hessian', 1.0)
@@ -117,7 +117,7 @@ class SecondGlance(GatedMethod):
     name: ClassVar[str] = "second-glance"
     kinds: ClassVar[tuple[str, ...]] = ("hessian",)
     summary: ClassVar[str] = "Hessians of ReLU networks, from a surrogate of their gradients"
-    result: ClassVar[type[Interactions]] = SecondGlanceInteractions
+    result: ClassVar[type[SecondGlanceInteractions]] = SecondGlanceInteractions
     needs_fit: ClassVar[bool] = False
 
     def __init__(
@@ -217,9 +217,7 @@ class SecondGlance(GatedMethod):
         started = time.perf_counter()
         check_flag("show_progress", show_progress)
         check_flag("attribute_to_layer_input", attribute_to_layer_input)
-        models = [f for f in (self.forward_func, self.layer) if f is not None]
-        warn_of_training_mode(*models)
-        refuse_checkpointing(*models)
+        warn_of_training_mode(*self._models())
         targets = targets_of(target)
         given = batches(
             data,
@@ -242,7 +240,7 @@ class SecondGlance(GatedMethod):
             max_players=self.max_players,
             seed=self.seed,
         )
-        with frozen(*models), torch.inference_mode(False):
+        with frozen_for_derivatives(*self._models()):
             space, learned = learn_units(
                 given,
                 targets,
@@ -256,6 +254,10 @@ class SecondGlance(GatedMethod):
         check_fidelity({key: one.quality for key, one in learned.items()}, force=self.force)
         self._learned = Learned(space, origin.names or space.names(), learned, time.perf_counter() - started)
         return self
+
+    def fit_cost(self, rows: int) -> Cost:
+        """What :meth:`fit` on so many rows, and then explaining one, would spend."""
+        return Cost(f"{rows:,} rows of data", GRADIENT, 1, GRADIENT * rows, "teaching the surrogate")
 
     def quality(self, target: Any = None) -> Quality:
         """How far the surrogate of a target can be trusted: R^2, asymmetry, zeros.
@@ -336,15 +338,12 @@ class SecondGlance(GatedMethod):
         internal_batch_size: int | None,
         show_progress: bool,
     ) -> Found:
-        started = time.perf_counter()
-        timed = Timed(str(given[2]), lambda: time.perf_counter() - started)
-        models = [f for f in (self.forward_func, self.layer) if f is not None]
-        warn_of_training_mode(*models)
-        refuse_checkpointing(*models)
-        with frozen(*models), torch.inference_mode(False):
+        timed = calls.Timed.from_now(str(given[2]))
+        warn_of_training_mode(*self._models())
+        with frozen_for_derivatives(*self._models()):
             if self._learned is not None:
-                check_same_units(self._learned, given[4], at_layer)
-                return learned_rows(
+                calls.check_same_units(self._learned, given[4], at_layer)
+                return calls.learned_rows(
                     self._learned,
                     self.forward_func,
                     given,
@@ -353,13 +352,8 @@ class SecondGlance(GatedMethod):
                     show_progress=show_progress,
                     timed=timed,
                 )
-            # read late: Captum's wrappers copy an instance and replace its forward_func
-            gate, gates = gates_for(
-                self.gate, self.layer, self.device_ids, self.forward_func, given, at_layer
-            )
-            return rows_around(
-                gate,
-                gates,
+            return calls.rows_around(
+                *self._gates(given, at_layer),
                 kind_around(self.surrogate, self.learning.symmetry),
                 self.drawing,
                 self.learning,
@@ -371,11 +365,18 @@ class SecondGlance(GatedMethod):
                 timed=timed,
             )
 
-    def _attributions(self, found: Found, inputs: Any) -> Any:
-        cells = found.spread(found.node_scores())
-        if self.layer is None:
-            return cells if isinstance(inputs, tuple) else cells[0]
-        return cells if len(cells) > 1 else cells[0]
+    def _gates(self, given: tuple[Any, ...], at_layer: tuple[Any, Any, bool]) -> tuple[str, Gates]:
+        # read late: Captum's wrappers copy an instance and replace its forward_func
+        return gates_for(self.gate, self.layer, self.device_ids, self.forward_func, given, at_layer)
+
+    def _cost(self, given: tuple[Any, ...], at_layer: tuple[Any, Any, bool]) -> Cost:
+        if self._learned is not None:
+            return calls.cost_learned(self.forward_func, given)
+        kind, (_, gates) = kind_around(self.surrogate, self.learning.symmetry), self._gates(given, at_layer)
+        return calls.cost_around(gates, kind, self.drawing, self.order, self.max_players)
+
+    def _cells(self, found: Found) -> tuple[Tensor, ...]:
+        return found.spread(found.node_scores())
 
     def _interactions(self, found: Found) -> list[SecondGlanceInteractions]:
         model = (describe_model(self.forward_func),)
@@ -384,9 +385,8 @@ class SecondGlance(GatedMethod):
     def options(self) -> dict[str, Any]:
         """The constructor's options but the seed, for the provenance; a module of one's own is ``own``."""
         kind = self.surrogate if isinstance(self.surrogate, str) else OWN
-        own = {"order": self.order, "surrogate": kind, "units": self.units, "factors": self.factors}
-        own |= {"n_factors": self.n_factors, "gate": self.gate, "force": self.force}
-        own |= {"max_players": self.max_players}
+        names = ("order", "units", "factors", "n_factors", "gate", "force", "max_players")
+        own = {name: getattr(self, name) for name in names} | {"surrogate": kind}
         both = own | asdict(self.learning) | asdict(self.drawing)
         return {name: value for name, value in both.items() if name != "seed"}
 

@@ -22,6 +22,16 @@ class SecondGlanceInteractions(PairInteractions):
 
     At one row scores are signed; over data (:meth:`SecondGlance.over_data`) they are mean sizes, and ``mean``
     has the signed mean.
+
+    Examples::
+
+        >>> method = hoi.SecondGlance(lambda x: x[:, 0] * x[:, 1])
+        >>> table = method.interact(torch.tensor([[2.0, 3.0]]))[0]
+        >>> table.pairs.round(1), table.stderr.shape
+        (array([[0., 6.],
+               [6., 0.]]), (2, 2))
+        >>> str(table.explain_pair("0", "1")).split(";")[0]
+        "more of '0' amplifies the influence of '1'"
     """
 
     @property

@@ -7,19 +7,19 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, ClassVar
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hoi_captum.adapters.outputs import OUTPUTS
-from hoi_captum.core.cost import announce
+from hoi_captum.core.cost import FEWER_UNITS, Cost, announce, check_units
 from hoi_captum.core.gated_method import GatedMethod
+from hoi_captum.core.gates import Gates
 from hoi_captum.core.gating import gates_for, grid_of
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.options import check_choice, check_count, check_number
 from hoi_captum.core.passes import PassSize
 from hoi_captum.core.progress import progress_bar
 from hoi_captum.core.provenance import describe_model
-from hoi_captum.core.state import frozen, refuse_checkpointing, warn_of_training_mode
+from hoi_captum.core.state import frozen_for_derivatives, warn_of_training_mode
 from hoi_captum.errors import OptionError
 from hoi_captum.methods.taylor_cam.explained import explained_output
 from hoi_captum.methods.taylor_cam.findings import find, warn_of_zeros
@@ -94,8 +94,7 @@ class TaylorCAM(GatedMethod):
 
     Examples::
 
-        >>> # two features that multiply
-        >>> method = TaylorCAM(lambda x: x[:, 0] * x[:, 1] + x[:, 2])
+        >>> method = hoi.TaylorCAM(lambda x: x[:, 0] * x[:, 1] + x[:, 2])
         >>> pair = method.interact(torch.tensor([[2.0, 3.0, 1.0]]))[0].top(1)[0]
         >>> pair.members, pair.kind, pair.score
         ((0, 1), 'taylor', 6.0)
@@ -175,29 +174,16 @@ class TaylorCAM(GatedMethod):
         show_progress: bool,
     ) -> Found:
         started = time.perf_counter()
-        models = [f for f in (self.forward_func, self.layer) if f is not None]
-        warn_of_training_mode(*models)
-        refuse_checkpointing(*models)
-        with frozen(*models), torch.inference_mode(False):
-            # read late: Captum's wrappers copy an instance and replace its forward_func
-            forward_func = explained_output(self.forward_func, self.output)
-            gate, gates = gates_for(
-                self.gate,
-                self.layer,
-                self.device_ids,
-                forward_func,
-                given,
-                at_layer,
-                channels=self.variant != "taylor",
-            )
+        warn_of_training_mode(*self._models())
+        with frozen_for_derivatives(*self._models()):
+            gate, gates = self._gates(given, at_layer)
             size = PassSize.for_inputs(gates.arguments.inputs, sought=False)
             if internal_batch_size is not None:
                 size = PassSize(check_count("internal_batch_size", internal_batch_size))
             modes = choose_modes(self.settings.mode, self.variant, gates, size)
-            said = " or ".join(sorted(set(modes)))
-            cost = self._cost(modes, gates.n_units, size)
-            announce(said, gates.n_units, cost, self.max_players, show=show_progress)
-            with progress_bar(f"{said} derivatives", None, "row", show_progress) as bar:
+            cost = self._cost_of(gates, modes, size)
+            announce(cost, gates.n_units, self.max_players, show=show_progress, ways_out=FEWER_UNITS)
+            with progress_bar(f"{_either(modes)} derivatives", None, "row", show_progress) as bar:
                 taken = operator_of(modes, self.settings, size, lambda rows: bar.update(max(rows - bar.n, 0)))
                 findings = find(
                     gates,
@@ -223,17 +209,33 @@ class TaylorCAM(GatedMethod):
             seed=self.settings.seed if self.settings.mode == "stein" else None,
         )
 
-    def _cost(self, modes: tuple[str, ...], k: int, size: PassSize) -> float:
-        """Forward passes for each row, roughly."""
-        taken = operator_of(modes, self.settings, size)
-        pairs = pairs_to_go_on_from(k, self.search, self.top_k)
-        return taken.cost(k) + (taken.cost_of_triples(k, pairs) if self.order == 3 else 0.0)
+    def _gates(self, given: tuple[Any, ...], at_layer: tuple[Any, Any, bool]) -> tuple[str, Gates]:
+        return gates_for(
+            self.gate,
+            self.layer,
+            self.device_ids,
+            # read late: Captum's wrappers copy an instance and replace its forward_func
+            explained_output(self.forward_func, self.output),
+            given,
+            at_layer,
+            channels=self.variant != "taylor",
+        )
 
-    def _attributions(self, found: Found, inputs: Any) -> Any:
-        cells = found.gates.spread(found.findings.node_scores())
-        if self.layer is None:
-            return cells if isinstance(inputs, tuple) else cells[0]
-        return cells if len(cells) > 1 else cells[0]
+    def _cost(self, given: tuple[Any, ...], at_layer: tuple[Any, Any, bool]) -> Cost:
+        _, gates = self._gates(given, at_layer)
+        size = PassSize.for_inputs(gates.arguments.inputs, sought=False)
+        cost = self._cost_of(gates, choose_modes(self.settings.mode, self.variant, gates, size), size)
+        check_units(cost, gates.n_units, self.max_players, ways_out=FEWER_UNITS)
+        return cost
+
+    def _cost_of(self, gates: Gates, modes: tuple[str, ...], size: PassSize) -> Cost:
+        k, taken = gates.n_units, operator_of(modes, self.settings, size)
+        pairs = pairs_to_go_on_from(k, self.search, self.top_k)
+        passes = taken.cost(k) + (taken.cost_of_triples(k, pairs) if self.order == 3 else 0.0)
+        return Cost(f"{k} units, mode {_either(modes)!r}", float(passes), gates.n_examples)
+
+    def _cells(self, found: Found) -> tuple[Tensor, ...]:
+        return found.gates.spread(found.findings.node_scores())
 
     def _interactions(self, found: Found) -> list[TaylorInteractions]:
         kind = self.variant.replace("_", "-")
@@ -247,3 +249,7 @@ class TaylorCAM(GatedMethod):
             for name in ("gate", "order", "variant", "output", "search", "top_k", "synergy", "max_players")
         }
         return own | asdict(self.settings)
+
+
+def _either(modes: tuple[str, ...]) -> str:
+    return " or ".join(sorted(set(modes)))

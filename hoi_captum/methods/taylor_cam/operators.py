@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from hoi_captum.core.cost import GRADIENT, REVERSE
 from hoi_captum.core.derivatives import Variable, grow, hessian
 from hoi_captum.core.differences import (
     gradient_differences,
@@ -28,8 +29,6 @@ from hoi_captum.core.softplus import SoftplusForReLU
 
 Pair = tuple[Variable, Variable]
 SCALES: Pair = ("scale", "scale")
-_GRADIENT = 3  # forward passes that a gradient costs, roughly
-_REVERSE = 5  # and a reverse pass through a gradient's graph
 
 
 @dataclass(frozen=True)
@@ -93,10 +92,10 @@ class Exact(Operator):
                 self.on_rows(done)
 
     def cost(self, k: int) -> float:
-        return _GRADIENT + _REVERSE * k
+        return GRADIENT + REVERSE * k
 
     def cost_of_triples(self, k: int, pairs: int) -> float:
-        return _GRADIENT + 2 * _REVERSE * pairs
+        return GRADIENT + 2 * REVERSE * pairs
 
 
 @dataclass(frozen=True)
@@ -163,10 +162,10 @@ class GradientDifference(Operator):
         return gradient_differences_of_pairs(gates, pairs, h=self.h, size=self.size, on_rows=self.on_rows)
 
     def cost(self, k: int) -> float:
-        return 2 * k * _GRADIENT
+        return 2 * k * GRADIENT
 
     def cost_of_triples(self, k: int, pairs: int) -> float:
-        return 4 * pairs * _GRADIENT
+        return 4 * pairs * GRADIENT
 
 
 @dataclass(frozen=True)
@@ -203,10 +202,10 @@ class Stein(Operator):
         )
 
     def cost(self, k: int) -> float:
-        return self.n_samples * _GRADIENT
+        return self.n_samples * GRADIENT
 
     def cost_of_triples(self, k: int, pairs: int) -> float:
-        return self.n_samples * _GRADIENT
+        return self.n_samples * GRADIENT
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,13 @@ class TaylorInteractions(PairInteractions):
 
     Scores are second-order (third-order) Taylor terms in the unit of the output, signed; for the variants
     ``cam`` and ``cam_basic`` the paper's E, never below 0.
+
+    Examples::
+
+        >>> method = hoi.TaylorCAM(lambda x: x[:, 0] * x[:, 1] + x[:, 2] ** 2, synergy=1)
+        >>> table = method.interact(torch.tensor([[2.0, 3.0, 1.0]]))[0]
+        >>> table.pairs[0], table.curvature, table.synergy(table.top(1)[0])
+        (array([0., 6., 0.]), array([0., 0., 2.]), 6.0)
     """
 
     def amis(self, n: int = 100, *, normalized: bool = False) -> float:

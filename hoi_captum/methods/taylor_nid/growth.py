@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from math import comb
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hoi_captum.errors import DataWarning
 
 SEARCHES = ("greedy", "entity", "all")
 
@@ -104,3 +107,16 @@ def differentiated(players: int, order: int, search: str, top_k: int) -> int:
     orders = range(2, order)
     most = [comb(players, o) for o in orders]
     return players + sum(most if search == "all" else [min(m, top_k) for m in most])
+
+
+def warn_of_zeros(found: Sequence[Found]) -> None:
+    """Say where no derivative tells of any interaction."""
+    if not any(f.derivatives.any() for f in found):
+        warnings.warn(
+            "all cross derivatives are zero at the representative rows: either no players interact there, or "
+            "the model is piecewise linear (ReLU, max-pooling), whose derivatives do not show it. Use a "
+            "model with a smooth activation (nn.GELU(), nn.SiLU(), nn.Tanh(); a twin trained on its outputs "
+            "will do), or TaylorCAM(mode='grad_diff'), which takes differences of gradients",
+            DataWarning,
+            stacklevel=6,
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,21 +15,22 @@ from torch import Tensor
 
 from hoi_captum.core.arguments import Arguments
 from hoi_captum.core.coalitions import Players
-from hoi_captum.core.gates import Gates, positions
+from hoi_captum.core.cost import Cost
+from hoi_captum.core.gates import positions
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.core.options import check_flag
 from hoi_captum.core.progress import progress_bar
 from hoi_captum.core.provenance import Provenance, describe_model
 from hoi_captum.core.state import frozen, warn_of_training_mode
-from hoi_captum.errors import DataWarning, InputError, NotFittedError
+from hoi_captum.errors import InputError, NotFittedError
 from hoi_captum.methods.taylor_nid.aggregation import aggregated
-from hoi_captum.methods.taylor_nid.growth import Found, grow_sets
+from hoi_captum.methods.taylor_nid.growth import grow_sets, warn_of_zeros
 from hoi_captum.methods.taylor_nid.learned import Learned, given_rows
 from hoi_captum.methods.taylor_nid.questions import Question, Questions
 from hoi_captum.methods.taylor_nid.representatives import REPRESENTATIVES, Data
 from hoi_captum.methods.taylor_nid.result import TaylorNIDInteractions
 from hoi_captum.methods.taylor_nid.settings import Settings, checked_names
-from hoi_captum.methods.taylor_nid.sources import OwnRows, SharedRows, Source
+from hoi_captum.methods.taylor_nid.sources import source_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +99,8 @@ class TaylorNID(GradientAttribution):
     Examples::
 
         >>> model = lambda x: x[:, 0] * x[:, 1] * x[:, 2] + x[:, 3] ** 2
-        >>> data = torch.rand(100, 4) + 0.5
-        >>> table = TaylorNID(model, order=3).fit(data).interact(data[:1])[0]
+        >>> data = torch.rand(100, 4)
+        >>> table = hoi.TaylorNID(model, order=3).fit(data).interact(data[:1])[0]
         >>> table.top(1)[0].members
         (0, 1, 2)
     """
@@ -230,7 +230,7 @@ class TaylorNID(GradientAttribution):
 
         Examples::
 
-            >>> method = TaylorNID(lambda x: x[:, 0] * x[:, 1] + x[:, 2]).fit(torch.randn(50, 3))
+            >>> method = hoi.TaylorNID(lambda x: x[:, 0] * x[:, 1] + x[:, 2]).fit(torch.randn(50, 3))
             >>> method.attribute(torch.randn(1, 3))
             tensor([[0.5000, 0.5000, 0.0000]])
         """
@@ -263,7 +263,7 @@ class TaylorNID(GradientAttribution):
 
         Examples::
 
-            >>> method = TaylorNID(lambda x: x[:, 0] * x[:, 1] + x[:, 2]).fit(torch.randn(50, 3))
+            >>> method = hoi.TaylorNID(lambda x: x[:, 0] * x[:, 1] + x[:, 2]).fit(torch.randn(50, 3))
             >>> method.interact(torch.randn(1, 3))[0].top(1)[0].members
             (0, 1)
         """
@@ -296,6 +296,26 @@ class TaylorNID(GradientAttribution):
         answer = self._answer(inputs, baselines, target, additional_forward_args, feature_mask, show_progress)
         return self._attributions(answer, inputs), list(answer.tables)
 
+    def cost(
+        self,
+        inputs: Any,
+        baselines: Any = None,
+        target: Any = None,
+        additional_forward_args: Any = None,
+        feature_mask: Any = None,
+    ) -> Cost:
+        """What the verbs above would spend; no pass is made. Rows that ask the same spend it once.
+
+        Args:
+            inputs, baselines, target, additional_forward_args, feature_mask: as in :meth:`attribute`.
+
+        Raises:
+            InputError, TooManyPlayersError: as :meth:`attribute`.
+        """
+        _, players = self._asked(inputs, baselines, target, additional_forward_args, feature_mask)
+        k = players.count
+        return Cost(f"{k} players, sets of up to {self.settings.order}", self.settings.passes(k))
+
     # ---------------------------------------------------------------- one computation behind all verbs
     def _attributions(self, answer: _Answer, inputs: Any) -> Any:
         shares = torch.stack([torch.from_numpy(table.per_player()) for table in answer.tables])
@@ -313,11 +333,7 @@ class TaylorNID(GradientAttribution):
     ) -> _Answer:
         warn_of_training_mode(self.forward_func)
         with torch.inference_mode(False):  # in which nothing could be differentiated
-            arguments = Arguments(self.forward_func, inputs, baselines, target, additional_forward_args)
-            if feature_mask is None and self.settings.gate != "input":
-                feature_mask = positions(arguments.inputs)
-            players = Players.from_feature_mask(arguments.inputs, feature_mask)
-            self.settings.check_players(players.count)
+            arguments, players = self._asked(inputs, baselines, target, additional_forward_args, feature_mask)
             learned = self._learned
             if learned is None:
                 learned = Learned.of(given_rows(arguments, additional_forward_args), self.settings)
@@ -333,13 +349,23 @@ class TaylorNID(GradientAttribution):
             tables = list(map(table, questions.distinct))
         return _Answer(players, arguments.inputs, [tables[i] for i in questions.of_row])
 
+    def _asked(
+        self, inputs: Any, baselines: Any, target: Any, additional_forward_args: Any, feature_mask: Any
+    ) -> tuple[Arguments, Players]:
+        arguments = Arguments(self.forward_func, inputs, baselines, target, additional_forward_args)
+        if feature_mask is None and self.settings.gate != "input":
+            feature_mask = positions(arguments.inputs)
+        players = Players.from_feature_mask(arguments.inputs, feature_mask)
+        self.settings.check_players(players.count)
+        return arguments, players
+
     def _table(self, question: Question, learned: Learned, show_progress: bool) -> TaylorNIDInteractions:
         started, settings, k = time.perf_counter(), self.settings, question.players.count
         with (
             frozen(self.forward_func),
             progress_bar("cross derivatives", settings.work(k), "set", show_progress) as bar,
         ):
-            source = self._source(question, learned, bar.update)
+            source = source_of(question, learned, settings, self.forward_func, bar.update)
             found = grow_sets(
                 source,
                 k,
@@ -348,7 +374,7 @@ class TaylorNID(GradientAttribution):
                 search=settings.search,
                 top_k=settings.grown(k),
             )
-        _warn_of_zeros(found)
+        warn_of_zeros(found)
         provenance = Provenance(
             method=self.name,
             options=self.options(),
@@ -363,30 +389,7 @@ class TaylorNID(GradientAttribution):
         names = [str(i) for i in range(k)]
         return TaylorNIDInteractions.from_found(names, found, settings.aggregate, provenance)
 
-    def _source(self, question: Question, learned: Learned, tell: Callable[[int], object]) -> Source:
-        settings = self.settings
-
-        def gates_at(rows: Tensor) -> Gates:
-            return question.gates(self.forward_func, learned.data.take(rows), settings.gate)
-
-        if learned.place is not None:
-            return SharedRows(gates_at, learned.place, settings.variable, tell)
-        names, seed = settings.representatives, settings.seed
-        return OwnRows(learned.data, question.players, names, seed, gates_at, settings.variable, tell)
-
     def _fitted(self) -> Learned:
         if self._learned is None:
             raise NotFittedError("this TaylorNID has not seen data; call fit(data) first")
         return self._learned
-
-
-def _warn_of_zeros(found: Sequence[Found]) -> None:
-    if not any(f.derivatives.any() for f in found):
-        warnings.warn(
-            "all cross derivatives are zero at the representative rows: either no players interact there, or "
-            "the model is piecewise linear (ReLU, max-pooling), whose derivatives do not show it. Use a "
-            "model with a smooth activation (nn.GELU(), nn.SiLU(), nn.Tanh(); a twin trained on its outputs "
-            "will do), or TaylorCAM(mode='grad_diff'), which takes differences of gradients",
-            DataWarning,
-            stacklevel=6,
-        )

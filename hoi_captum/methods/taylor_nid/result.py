@@ -32,6 +32,13 @@ class TaylorNIDInteractions(Interactions):
         arrays: ``sets`` (m, order), the members of every set found, smaller ones filled up with -1, and
             ``derivatives`` (m, r), signed, at each representative; both of the whole result, whatever
             ``where`` or ``top`` leave of its terms.
+
+    Examples::
+
+        >>> x = torch.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
+        >>> table = hoi.TaylorNID(lambda x: x[:, 0] ** 2 * x[:, 1], order=2).fit(x).interact(x[:1])[0]
+        >>> table.top(1)[0].members, table.representatives, table.derivatives.shape
+        ((0, 1), ('mean', 'median', 'min', 'max', 'mode', 'random'), (3, 6))
     """
 
     @classmethod

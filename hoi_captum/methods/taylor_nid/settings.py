@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from math import comb
 from typing import Any
 
+from hoi_captum.core.cost import GRADIENT, REVERSE
 from hoi_captum.core.derivatives import Variable
 from hoi_captum.core.options import check_choice, check_count, check_flag
 from hoi_captum.errors import OptionError, TooManyPlayersError
@@ -75,6 +76,13 @@ class Settings:
     def work(self, players: int) -> int:
         """Sets that are differentiated once more, at most; single players among them."""
         return differentiated(players, self.order, self.search, self.grown(players))
+
+    def passes(self, players: int) -> float:
+        """Forward passes that a table takes, roughly."""
+        gradients = comb(players, 2) if self.pairwise else 1  # each pair has rows, and so a graph, of its own
+        return float(
+            len(self.representatives) * (GRADIENT * gradients + REVERSE * max(self.work(players), gradients))
+        )
 
     def options(self) -> dict[str, Any]:
         """For the provenance, which has a place of its own for the seed."""

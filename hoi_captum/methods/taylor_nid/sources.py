@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,7 +13,10 @@ from torch import Tensor
 from hoi_captum.core.coalitions import Players
 from hoi_captum.core.derivatives import Variable, grow, hessian
 from hoi_captum.core.gates import Gates
+from hoi_captum.methods.taylor_nid.learned import Learned
+from hoi_captum.methods.taylor_nid.questions import Question
 from hoi_captum.methods.taylor_nid.representatives import Data, nearest_rows_by_set
+from hoi_captum.methods.taylor_nid.settings import Settings
 
 _TOGETHER = 128  # rows in one pass where each set has its own
 
@@ -132,3 +135,17 @@ def _steps(tell: Tell) -> Callable[[int], None]:
         done = total
 
     return told
+
+
+def source_of(
+    question: Question, learned: Learned, settings: Settings, forward_func: Callable[..., Any], tell: Tell
+) -> Source:
+    """Where the derivatives of a question come from."""
+
+    def gates_at(rows: Tensor) -> Gates:
+        return question.gates(forward_func, learned.data.take(rows), settings.gate)
+
+    if learned.place is not None:
+        return SharedRows(gates_at, learned.place, settings.variable, tell)
+    names, seed = settings.representatives, settings.seed
+    return OwnRows(learned.data, question.players, names, seed, gates_at, settings.variable, tell)

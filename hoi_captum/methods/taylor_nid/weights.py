@@ -50,7 +50,8 @@ def neural_interaction_detection(
 
     Examples::
 
-        >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+        >>> from hoi_captum.methods.taylor_nid.weights import neural_interaction_detection
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
         >>> len(neural_interaction_detection(net))
         6
     """
