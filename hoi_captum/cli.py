@@ -146,7 +146,9 @@ def plugins(as_json: JsonOption = False) -> None:
 
 @app.command()
 def explain(
-    model: Annotated[str, typer.Argument(help="zoo:NAME, a directory, or a hub name.")],
+    model: Annotated[
+        str, typer.Argument(help="zoo:NAME, torchvision:NAME, a directory, a .gguf file, or a hub name.")
+    ],
     data: Annotated[str, typer.Argument(help="A text, an image file, or - for a text on standard input.")],
     also: Annotated[list[str] | None, typer.Option(help="A further model to explain together.")] = None,
     method: Annotated[str, typer.Option(help="See: hoi-captum methods.")] = "generalizable-and-or",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sized
 from dataclasses import asdict, dataclass
@@ -11,12 +12,12 @@ import torch
 
 from hoi_captum.calling import arguments_for, check_background
 from hoi_captum.core.arguments import NAMES, Arguments, for_each_model
-from hoi_captum.core.cost import Cost
+from hoi_captum.core.cost import Cost, passes
 from hoi_captum.errors import InputError
 from hoi_captum.preparation import Prepared, prepared
 
-_SLOW = 0.25  # seconds of a single row, from which no batch is timed
-_BATCH = 32
+_SLOW = 0.5  # seconds of a pass, from which no larger one is timed
+_ROWS = (1, 8, 32)  # of the passes that are timed
 _TIMES = 3
 
 
@@ -53,10 +54,10 @@ class Estimate:
     def __str__(self) -> str:
         once = f"one takes {_spoken(self.seconds_per_pass)}"
         lines = [f"{self.method}: {self.cost}"]
-        if self.seconds is None:
+        if self.seconds is None or self.cost.total is None:
             lines.append(once)
         else:
-            lines.append(f"about {_spoken(self.seconds)} for {self.cost.total:,.0f} forward passes ({once})")
+            lines.append(f"about {_spoken(self.seconds)} for {passes(self.cost.total)} ({once})")
         if self.cost.besides:
             lines.append(f"besides: {self.cost.besides}")
         return "\n".join(lines)
@@ -117,15 +118,18 @@ def _cost(asked: Prepared) -> Cost:
 
 
 def _seconds(asked: Prepared) -> float:
-    """Of a row through one model, in batches where that is quick."""
+    """Of a row through one model, at its cheapest."""
     given = for_each_model([asked.call.get(name) for name in NAMES], len(asked.objectives))
     forwards = [objective.forward_func for objective in asked.objectives]
     each = []
     with torch.no_grad():
         for forward, own in zip(forwards, given, strict=True):
-            arguments = Arguments(forward, *own[:4])
-            once = _timed(arguments, 1)
-            each.append(once if once > _SLOW else min(once, _timed(arguments, _BATCH)))
+            arguments, fastest = Arguments(forward, *own[:4]), math.inf
+            for rows in _ROWS:
+                fastest = min(fastest, _timed(arguments, rows))
+                if fastest * rows > _SLOW:
+                    break
+            each.append(fastest)
     return sum(each) / len(each)
 
 

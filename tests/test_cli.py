@@ -204,7 +204,7 @@ def test_explain_as_json_with_options_from_standard_input(
     assert read["provenance"]["options"]["specific_bound"] is None  # infinity
     assert read["provenance"]["options"]["max_iterations"] is None
     assert read["provenance"]["options"]["polish"] is True
-    assert "passes in all" in done.err
+    assert "32 forward passes for each row" in done.err
     assert files(tmp_path) == set()  # a page only where it is asked for
 
 
@@ -507,7 +507,7 @@ def test_a_pipe_in_and_out(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["players"] == TEXT.split()
-    assert "16 model passes" in done.stderr
+    assert "16 forward passes" in done.stderr
     assert done.stderr.endswith("wrote x.html\n")
     assert files(tmp_path) == {"x.html"}
 

@@ -171,7 +171,7 @@ def test_seconds_are_passes_times_a_pass() -> None:
 )
 def test_times_are_spoken(seconds: float, said: str) -> None:
     told = hoi.Estimate("m", ("a",), Cost("1 player", 1), seconds)
-    assert f"about {said} for 1 forward passes" in str(told)
+    assert f"about {said} for 1 forward pass" in str(told)
 
 
 def test_too_much_is_refused_with_its_cost() -> None:

@@ -53,8 +53,13 @@ class Cost:
             said = f"{self.about}: forward passes not known beforehand"
         else:
             roughly = "" if isinstance(self.passes, int) else "about "
-            said = f"{self.about}: {roughly}{self.passes:,.0f} forward passes for each row"
+            said = f"{self.about}: {roughly}{passes(self.passes)} for each row"
         return f"{said}, {self.learning:,.0f} to learn from the data" if self.learning else said
+
+
+def passes(number: float) -> str:
+    """So many forward passes, in words."""
+    return f"{number:,.0f} forward pass{'' if number == 1 else 'es'}"
 
 
 def announce(cost: Cost, units: int, most: int, *, show: bool, ways_out: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hoi_captum.core.cost import REVERSE
 from hoi_captum.core.interactions import Interactions
 from hoi_captum.testing.cases import MethodCases, smooth_case
 from hoi_captum.testing.suite import assert_same_scores, scores_of
@@ -64,6 +65,21 @@ class ResultChecks(MethodCases):
                     assert self._seed_is_idle(option, seed), (
                         f"another {option} gives another answer: record it"
                     )
+
+    def test_cost_is_what_is_spent(self) -> None:
+        """``cost`` tells a row's passes before they are made: an int exactly, else within a factor of two."""
+        case = smooth_case()
+        method = self.build(case)
+        tell = getattr(method, "cost", None)
+        told = None if tell is None else tell(case.inputs, **case.call).passes
+        if told is None:
+            pytest.skip("the method does not tell its cost beforehand")
+        source = self.interact(method, case.inputs, **case.call)[0].provenance
+        forward, backward = source.forward_passes, source.backward_passes
+        if isinstance(told, int):
+            assert told == forward + backward, f"{told} passes were told, {forward + backward} made"
+        least, most = (forward + backward) / 2, 2 * (forward + REVERSE * backward)
+        assert least <= told <= most, f"about {told:g} passes were told, {forward} + {backward} made"
 
     def test_tables_survive_a_file(self) -> None:
         """``save`` and ``load`` give the same table of the same type."""

@@ -298,6 +298,25 @@ class NaNScore(Changed):
         """Not looked at, as in a class that stands on no base of ours."""
 
 
+COST = "test_cost_is_what_is_spent"
+
+
+@caught_by(COST, "passes were told")
+class FewerToldThanMade(Dividends):
+    """A number that was right for pairs."""
+
+    def _passes(self, n_players: int) -> int:
+        return 1 + n_players
+
+
+@caught_by(COST, "about 100000 passes were told")
+class MoreToldThanMade(Dividends):
+    """A bound that is far from the truth."""
+
+    def _passes(self, n_players: int) -> float:
+        return 1e5
+
+
 SOURCE = "test_provenance_is_complete"
 
 

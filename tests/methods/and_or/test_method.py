@@ -417,7 +417,7 @@ def test_progress_goes_to_stderr(capsys, mixture, rows):
     quiet(GeneralizableAndOr(mixture).interact, rows[:1], target=0, show_progress=True)
     out, err = capsys.readouterr()
     assert not out
-    assert "32 model passes" in err
+    assert "32 forward passes" in err
     assert "rows" in err
 
 
