@@ -247,29 +247,30 @@ def explain(
             adapter, ``zoo:NAME``, a path or hub name; or a list of these where the method takes several.
         data: a text, an image (path, PIL, array, Tensor) or a row of numbers.
         method: registered name, or a method class. Default: ``generalizable-and-or``
-        tokenizer: of a text model (a list for several).
+        tokenizer: of a text model (a list for several). Default: None (loaded with a named model)
         target: a label, token or column; a pair of these is a contrast (difference of their logits).
             Default: what the (first) model predicts
         layer: of layer methods: a module, or its dotted name. Default: the adapter's choice
         background: many inputs of the kind of ``data`` for a method that learns (texts, images, rows), where
-            it must or may;
-            rows of data for tabular baselines.
+            it must or may; rows of data for tabular baselines. Default: None
         players: what can be absent: for texts ``words``, ``tokens`` or a list of spans; for images a grid
-            (rows, columns) or a mask; for tables a player for each feature.
+            (rows, columns) or a mask; for tables a player for each feature. Default: None (what the
+            adapter finds: words, a grid, features)
         baseline: what an absent player becomes; names and values as the adapter's ``example`` has them, or
-            ``PerModel`` of these.
-        template: a prompt with ``{}`` where the text goes.
-        transforms: of an image model.
-        labels: names of the classes.
+            ``PerModel`` of these. Default: None (the adapter's)
+        template: a prompt with ``{}`` where the text goes. Default: None (the text alone)
+        transforms: of an image model: PIL image -> (C, H, W). Default: None (loaded with a named model)
+        labels: names of the classes. Default: None (the model's own)
         output: ``log_odds``, ``logit``, ``log_prob``, ``prob``, ``margin`` or a function of the scores.
             Default: the method's own, mostly ``log_odds``
-        internal_batch_size: most model rows in one pass.
-        show_progress: a bar on stderr.
+        internal_batch_size: most model rows in one pass. Default: None (by the size of the inputs)
+        show_progress: a bar on stderr. Default: False
         checkpoint: a file that keeps the model's values as they are computed: a run that was stopped, even
             killed, goes on from there. It stays, for other options of the method at eight passes for each
             model, by which it is known again; one made for another input, target or model is refused.
+            Default: None
         method_options: of the method's constructor, as ``options`` are; for names that are taken here, as in
-            ``{"method": "layout"}``.
+            ``{"method": "layout"}``. Default: None
         options: of the method's constructor.
 
     Returns:

@@ -22,9 +22,11 @@ import pluggy
 
 PROJECT = "hoi_captum"
 ENTRY_POINT_GROUP = "hoi_captum"
+#: Version of this contract; a plugin that was made for a newer one is left out.
 API_VERSION = 1
 
 hookspec = pluggy.HookspecMarker(PROJECT)
+#: Marks the hooks of a plugin; see :func:`hoi_captum_register_methods`.
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
@@ -34,6 +36,15 @@ def hoi_captum_register_methods(register: Callable[[str, type], None]) -> None:
 
     The class is a ``captum.attr.Attribution`` with ``attribute``, ``interact`` and the class
     attributes ``kinds``, ``orders``, ``summary``; it is checked when it is registered.
+
+    Examples::
+
+        >>> class MyPlugin:  # or a module with such functions
+        ...     @hoi.hookimpl
+        ...     def hoi_captum_register_methods(self, register):
+        ...         register("my-method", hoi.TaylorCAM)
+        >>> MyPlugin().hoi_captum_register_methods(lambda name, cls: print(name, cls.__name__))
+        my-method TaylorCAM
     """
 
 

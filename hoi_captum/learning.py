@@ -72,10 +72,11 @@ def learn_baseline(
     Examples::
 
         >>> texts = ["not a bad film", "a waste of time", "dull but not without charm", "great fun"]
-        >>> learned = learn_baseline("zoo:sentiment-bert-a", texts, epochs=2)
+        >>> learned = hoi.learn_baseline("zoo:sentiment-bert-a", texts, epochs=2)
         >>> learned.losses[learned.epoch] <= learned.losses[0]
         True
-        >>> explanation = hoi_captum.explain("zoo:sentiment-bert-a", texts[0], baseline=learned)
+        >>> hoi.text_example("zoo:sentiment-bert-a", texts[0], baseline=learned).notes["baseline"]
+        'learned'
     """
     adapter = adapt(model, tokenizer=tokenizer, transforms=transforms, labels=labels, output=output)
     return fit_baseline(

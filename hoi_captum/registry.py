@@ -289,13 +289,39 @@ def methods() -> dict[str, type]:
 def get_method(name: str) -> type:
     """The class of a method, ``get_method("generalizable-and-or")``.
 
+    Args:
+        name (str): as :func:`hoi_captum.methods` lists it.
+
+    Returns:
+        *type*: a class with ``attribute`` and ``interact``.
+
     Raises:
         UnknownNameError: no such method; a similar name is suggested.
         PluginError: the method's plugin failed to load; says why.
+
+    Examples::
+
+        >>> hoi.get_method("generalizable-and-or") is hoi.GeneralizableAndOr
+        True
+        >>> hoi.get_method("taylor-cm")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        hoi_captum.errors.UnknownNameError: no method is called 'taylor-cm' (did you mean ...
     """
     return registry().method(name)
 
 
 def plugins() -> list[Plugin]:
-    """Every plugin found, with what it registered or why it was left out; the built-in one first."""
+    """Every plugin found, with what it registered or why it was left out; the built-in one first.
+
+    Returns:
+        *list[Plugin]*: with ``name``, ``version``, ``status`` (``ok``, ``failed``, ``disabled``), ``error``
+        and the names of ``methods``, ``adapters`` and ``views``.
+
+    Examples::
+
+        >>> first = hoi.plugins()[0]
+        >>> first.name, first.status, first.methods[0]
+        ('hoi-captum', 'ok', 'generalizable-and-or')
+    """
     return list(registry().plugins)

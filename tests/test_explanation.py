@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import html
 import json
 import re
@@ -658,15 +657,6 @@ def test_show_prints_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> No
     assert "8 model rows · " in out
     assert "3 of " in out
     assert err == ""
-
-
-def test_docstring_examples() -> None:
-    from hoi_captum import explanation, inputs
-
-    for module in (explanation, inputs):
-        result = doctest.testmod(module)
-        assert result.attempted > 0
-        assert result.failed == 0
 
 
 # ---------------------------------------------------------------- values kept in a file

@@ -15,6 +15,7 @@ from hoi_captum.adapters.outputs import OUTPUTS, Output, as_output, find_label
 from hoi_captum.core.coalitions import Players
 from hoi_captum.core.evaluators import CoalitionEvaluator
 from hoi_captum.core.example import Example
+from hoi_captum.core.state import unwrapped
 from hoi_captum.errors import OptionError, TargetError
 
 Label = str | int
@@ -28,6 +29,13 @@ class Objective:
         forward_func: gives (rows, columns) or (rows,).
         target: Captum's ``target``; None where the output is one number for each row.
         label: in words: ``positive``, ``Paris - London``.
+
+    Examples::
+
+        >>> adapter = hoi.adapt(torch.nn.Linear(2, 3), labels=["cat", "dog", "cow"])
+        >>> objective = adapter.objective(("cat", "dog"), adapter.example([1.0, 2.0]))
+        >>> objective.label, objective.target, objective.forward_func(torch.ones(4, 2)).shape
+        ('cat - dog', None, torch.Size([4]))
     """
 
     forward_func: Forward
@@ -134,13 +142,23 @@ class Adapter(ABC):
     """A model of some family: how to run it, how to make inputs with players, what its outputs mean.
 
     Args:
-        model: the module.
-        tokenizer: of a text model.
-        transforms: of an image model: PIL image -> (C, H, W).
+        model: the module; it may be compiled, or in a ``DataParallel``.
+        tokenizer: of a text model. Default: None
+        transforms: of an image model: PIL image -> (C, H, W). Default: None
         labels: names of the output's columns. Default: the model's own, or their numbers
-        output: ``log_odds`` (default), ``logit``, ``log_prob``, ``prob`` or a function of the scores
-            (rows, columns).
+        output: ``log_odds``, ``logit``, ``log_prob``, ``prob``, ``margin`` or a function of the scores (rows,
+            columns). Default: ``log_odds``
         name: what results call the model. Default: its class
+
+    Attributes:
+        model: the model itself, :func:`~hoi_captum.core.state.unwrapped`: its config, layers and weights.
+        run: what was given, which is what :meth:`scores` calls.
+
+    Examples::
+
+        >>> adapter = hoi.adapt(torch.nn.Linear(2, 3), labels=["cat", "dog", "cow"])
+        >>> adapter.family, adapter.target("dog"), adapter.forward_func(torch.ones(4, 2)).shape
+        ('tabular', 1, torch.Size([4, 3]))
     """
 
     family: ClassVar[str]
@@ -157,11 +175,12 @@ class Adapter(ABC):
         name: str | None = None,
     ) -> None:
         # a family's models have attributes of their own, which no common type knows
-        self.model: Any = model
+        self.model: Any = unwrapped(model)
+        self.run: Callable[..., Any] = model
         self.tokenizer = tokenizer
         self.transforms = transforms
         self.labels = () if labels is None else tuple(map(str, labels))
-        self.name = name or type(model).__name__
+        self.name = name or type(self.model).__name__
         self.output = as_output(output)
 
     # ---------------------------------------------------------------- what a family provides

@@ -65,7 +65,7 @@ def smoothest(
 class LearnedBaseline:
     """What :func:`hoi_captum.learn_baseline` gives: ``baseline=`` of every adapter's ``example``.
 
-    Losses are relative: the mean size of the interactions drawn, over the mean |v(N) - v(empty)| at the
+    Losses are relative: the mean size of the interactions drawn, over the mean ``|v(N) - v(empty)|`` at the
     start (over the present one where that is smaller).
 
     Attributes:
@@ -73,12 +73,19 @@ class LearnedBaseline:
         start: name of the baseline that the search started from.
         losses: on the held-out samples, always with the same draws: at the start and after each epoch.
         training_losses: on the training samples as each epoch met them.
-        effects: mean |v(N) - v(empty)| of the held-out samples: at the start and after each epoch.
+        effects: mean ``|v(N) - v(empty)|`` of the held-out samples: at the start and after each epoch.
         epoch: the one that ``value`` is of; 0 is the start, where no epoch had a smaller loss and left half
             of the effect.
         seed: of the split and the draws.
         n_training, n_held_out, n_skipped: numbers of samples; skipped are those with less than two players.
         model: what the adapter calls the model.
+
+    Examples::
+
+        >>> samples = torch.tensor([[2.0, 3.0], [1.0, 2.0], [3.0, 1.0], [2.0, 2.0]])
+        >>> learned = hoi.learn_baseline(torch.nn.Linear(2, 1), samples, target=0, epochs=2)
+        >>> learned.value.shape, learned.n_training, learned.n_held_out
+        (torch.Size([2]), 3, 1)
     """
 
     value: Tensor

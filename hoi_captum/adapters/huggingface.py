@@ -23,6 +23,7 @@ from hoi_captum.core.coalitions import Players
 from hoi_captum.core.evaluators import CoalitionEvaluator
 from hoi_captum.core.example import Example
 from hoi_captum.core.games import MaskedGame
+from hoi_captum.core.state import unwrapped
 from hoi_captum.errors import InputError, TargetError
 
 Baseline = str | Tensor | LearnedBaseline | None
@@ -77,7 +78,7 @@ class HuggingFaceAdapter(Adapter):
     def __init__(self, model: nn.Module, *, tokenizer: Any = None, **options: Any) -> None:
         super().__init__(model, tokenizer=tokenizer, **options)
         if tokenizer is None:
-            raise InputError(f"{type(model).__name__} needs its tokenizer: give tokenizer=...")
+            raise InputError(f"{type(self.model).__name__} needs its tokenizer: give tokenizer=...")
         if not getattr(tokenizer, "is_fast", False):
             raise InputError(
                 f"expected a fast tokenizer, which knows the place of each token in the text, got "
@@ -285,13 +286,14 @@ class SequenceClassifierAdapter(HuggingFaceAdapter):
     mapping = "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING"
 
     def scores(self, *inputs: Any) -> Tensor:
-        logits: Tensor = self.model(inputs_embeds=_embeddings_alone(inputs)).logits
+        logits: Tensor = self.run(inputs_embeds=_embeddings_alone(inputs)).logits
         return logits
 
     def __init__(self, model: nn.Module, *, labels: Sequence[str] | None = None, **options: Any) -> None:
-        names = getattr(model.config, "id2label", {})
+        config: Any = unwrapped(model).config
+        names = getattr(config, "id2label", {})
         super().__init__(model, labels=labels or [str(names[i]) for i in sorted(names)], **options)
-        if getattr(model.config, "problem_type", None) == "multi_label_classification":
+        if getattr(config, "problem_type", None) == "multi_label_classification":
             # each label is a yes or no of its own
             self.output = columnwise(self.output)
 
@@ -313,12 +315,12 @@ class CausalLMAdapter(HuggingFaceAdapter):
     def __init__(self, model: nn.Module, **options: Any) -> None:
         super().__init__(model, **options)
         # only the last position's scores are needed; most models can leave the others out
-        keeps = "logits_to_keep" in signature(model.forward).parameters
+        keeps = "logits_to_keep" in signature(self.model.forward).parameters
         self._only_last = {"logits_to_keep": 1} if keeps else {}
 
     def scores(self, *inputs: Any) -> Tensor:
         embeddings = _embeddings_alone(inputs)
-        logits: Tensor = self.model(inputs_embeds=embeddings, use_cache=False, **self._only_last).logits
+        logits: Tensor = self.run(inputs_embeds=embeddings, use_cache=False, **self._only_last).logits
         return logits[:, -1]
 
     def coalition_evaluator(

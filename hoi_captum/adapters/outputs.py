@@ -66,6 +66,7 @@ def columnwise(output: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]
     return each
 
 
+#: What an adapter may explain, by name: functions of class scores (..., C) -> (..., C).
 OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "log_odds": log_odds,
     "logit": lambda logits: logits,

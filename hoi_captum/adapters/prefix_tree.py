@@ -10,12 +10,14 @@ that first stand at :math:`p_1 < \\dots < p_n` in L tokens all :math:`2^n` coali
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from inspect import signature
 from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from hoi_captum.adapters.branching_cache import Rooms, bytes_of, copied, fork
 from hoi_captum.core.coalitions import Players
@@ -23,6 +25,9 @@ from hoi_captum.core.coalitions import Players
 _CACHE_BYTES = 1 << 28  # of all branches; they are held twice, what is copied and the copy
 _MOST_ROWS = 256  # branches run at once: more are hardly faster
 _EPSILON_POWER = 2 / 3  # of the type's precision, how close the tree has to come to the plain pass
+_OLD_CACHE_NAME = "past_key_values"
+# what this release of transformers calls it, in arguments and in outputs
+_CACHE_NAME = "cache" if "cache" in {f.name for f in fields(BaseModelOutputWithPast)} else _OLD_CACHE_NAME
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,7 @@ class PrefixTree:
                 segment.masked(coalitions[of_branch]), cache, last=segment is self._segments[-1]
             )
             if cache is None:
-                cache = self._rooms.branching(output.past_key_values, len(coalitions) * self._length)
+                cache = self._rooms.branching(getattr(output, _CACHE_NAME), len(coalitions) * self._length)
         self.plain_token_steps += len(coalitions) * self._length
         scores: Tensor = output.logits[:, -1]
         return scores[branch]
@@ -171,16 +176,23 @@ class PrefixTree:
             del self._trunk[depth:]
             cache = copied(self._trunk[-1].cache) if self._trunk else None
             output = self._run(segment.masked(coalitions[:1]), cache, last=False)
-            self._trunk.append(_Trunk(own, output.past_key_values))
+            self._trunk.append(_Trunk(own, getattr(output, _CACHE_NAME)))
         return self._trunk[-1].cache if self._trunk else None
 
     def _run(self, embeddings: Tensor, cache: Any, *, last: bool) -> Any:
         model, options = (self._model, self._options) if last else (self._body, {})
-        output = model(inputs_embeds=embeddings, past_key_values=cache, use_cache=True, **options)
+        output = model(inputs_embeds=embeddings, use_cache=True, **{_cache_argument(model): cache}, **options)
         self.token_steps += embeddings.shape[0] * embeddings.shape[1]
         if cache is None:
-            self._row_bytes = bytes_of(output.past_key_values) // embeddings[..., 0].numel() * self._length
+            self._row_bytes = (
+                bytes_of(getattr(output, _CACHE_NAME)) // embeddings[..., 0].numel() * self._length
+            )
         return output
+
+
+def _cache_argument(model: nn.Module) -> str:
+    """A model of the user's own may have kept the old name."""
+    return _OLD_CACHE_NAME if _OLD_CACHE_NAME in signature(model.forward).parameters else _CACHE_NAME
 
 
 def _segments(embeddings: Tensor, baseline: Tensor, players: Players) -> list[_Segment]:

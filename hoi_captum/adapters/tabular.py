@@ -34,7 +34,7 @@ class TabularAdapter(Adapter):
         return isinstance(model, nn.Module) and tokenizer is None and takes_one_input(model)
 
     def scores(self, *inputs: Any) -> Tensor:
-        scores: Tensor = self.model(*inputs)
+        scores: Tensor = self.run(*inputs)
         return scores.unsqueeze(-1) if scores.dim() == 1 else scores
 
     def default_layer(self) -> nn.Module:

@@ -41,7 +41,7 @@ class ImageClassifierAdapter(Adapter):
         return takes_one_input(model) and (transforms is not None or bool(_convolutions(model)))
 
     def scores(self, *inputs: Any) -> Tensor:
-        output = self.model(*inputs)
+        output = self.run(*inputs)
         scores: Tensor = getattr(output, "logits", output)  # HuggingFace's image classifiers give more
         return scores
 

@@ -23,10 +23,10 @@ class RowGame:
     Args:
         game: the games of all rows.
         row: which of them.
-        on_rows: told how many model rows were computed.
+        on_rows: told how many model rows were computed. Default: nobody
 
     Attributes:
-        n_players: n.
+        n_players: n, how many there are.
         forward_passes: model rows computed so far.
 
     Examples::

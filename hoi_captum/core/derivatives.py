@@ -34,9 +34,25 @@ def gradient(
 
     Args:
         gates: the gated model.
-        wrt: by ``scale``, ``shift`` or ``channels`` (m, C).
+        wrt: by ``scale``, ``shift`` or ``channels`` (m, C). Default: scale
         at: values of the scale, a number or (m, k). Default: 1
         rows: (m,) examples. Default: all of them
+
+    Returns:
+        *Tensor*, (m, k) float64, in the unit of the output; (m, C) by ``channels``.
+
+    Raises:
+        ModelOutputError: a value or derivative that is not finite.
+
+    Examples::
+
+        >>> from hoi_captum.authoring import InputGates, gradient
+        >>> from hoi_captum.core.arguments import Arguments
+        >>> from hoi_captum.core.coalitions import Players
+        >>> given = Arguments(lambda x: x[:, 0] ** 2 + x[:, 1], torch.tensor([[2.0, 3.0]]), None, None, None)
+        >>> gates = InputGates(given, Players.from_feature_mask(given.inputs, None))
+        >>> gradient(gates)  # 2 x 2 x 2, and 3
+        tensor([[8., 3.]], dtype=torch.float64)
     """
     with differentiable():
         variables = _leaves(gates, (wrt,), at, rows)
@@ -62,16 +78,30 @@ def hessian(
     Args:
         gates: the gated model.
         wrt: u and w, each ``scale``, ``shift`` or ``channels``. With ("scale", "scale") entry i, j is the
-            second-order Taylor term :math:`(h_i - b_i)^T H_{ij} (h_j - b_j)`.
+            second-order Taylor term :math:`(h_i - b_i)^T H_{ij} (h_j - b_j)`. Default: both ``scale``
         at: values of the scale, a number or (B, k). Default: 1
         rows: (B,) examples. Default: all of them
         strategy: ``loop`` takes one i at a time, ``batched`` many in a vectorised pass (cheaper for
             transformers, dearer for convolutions), ``auto`` times both on the first few and goes on with
-            the cheaper.
-        on_row: told how many i are done.
+            the cheaper. Default: auto
+        on_row: told how many i are done. Default: None
+
+    Returns:
+        *Tensor*, (B, k, k') float64, in the unit of the output.
 
     Raises:
         InputError: the model cannot be differentiated twice; says what to do.
+
+    Examples::
+
+        >>> from hoi_captum.authoring import InputGates, hessian
+        >>> from hoi_captum.core.arguments import Arguments
+        >>> from hoi_captum.core.coalitions import Players
+        >>> given = Arguments(lambda x: x[:, 0] * x[:, 1], torch.tensor([[2.0, 3.0]]), None, None, None)
+        >>> gates = InputGates(given, Players.from_feature_mask(given.inputs, None))
+        >>> hessian(gates)
+        tensor([[[0., 6.],
+                 [6., 0.]]], dtype=torch.float64)
     """
     with differentiable():
         variables = _leaves(gates, wrt, at, rows)

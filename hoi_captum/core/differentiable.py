@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from hoi_captum.core.eager import eager
 from hoi_captum.core.layer_norm import WrittenOutLayerNorm
 from hoi_captum.errors import InputError
 
@@ -31,7 +32,7 @@ _PIECEWISE = (
     "Amax",
     "Min",
     "Amin",
-    "CompiledFunction",  # of torch.compile: what is in it cannot be seen
+    "CompiledFunction",  # of an ahead-of-time compiler: what is in it cannot be seen
 )
 # the code of every function that has this mark
 _ONCE = torch.autograd.function.once_differentiable(lambda _: None).__code__
@@ -41,8 +42,8 @@ _ONCE = torch.autograd.function.once_differentiable(lambda _: None).__code__
 def differentiable(order: int = 2) -> Iterator[None]:
     """Gradients on, whatever the caller's mode, and every step in a form that has right derivatives.
 
-    Attention takes the kernel that has second derivatives, and layer norms are written out where third ones
-    are wanted.
+    Attention takes the kernel that has second derivatives, layer norms are written out where third ones are
+    wanted, and what was compiled by ``torch.compile`` runs as it was before.
 
     Args:
         order: of the derivatives that will be taken. Default: 2
@@ -52,7 +53,13 @@ def differentiable(order: int = 2) -> Iterator[None]:
     """
     norms = WrittenOutLayerNorm() if order > 2 else nullcontext()
     try:
-        with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), norms:
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            sdpa_kernel(SDPBackend.MATH),
+            norms,
+            eager(),
+        ):
             yield
     except RuntimeError as error:
         message = _explained(str(error))
@@ -86,7 +93,7 @@ def _no_second_derivative(why: str) -> str:
     return (
         f"the model has a step that cannot be differentiated so often ({why}); load attention with "
         "attn_implementation='eager' where it is one of a package of its own, give the model as it was "
-        f"before torch.compile, or {_OTHER_MODES}"
+        f"before it was compiled, or {_OTHER_MODES}"
     )
 
 

@@ -19,6 +19,19 @@ class PerModel(Sequence[T], Generic[T]):
 
     Bare lists and tuples keep Captum's meaning (targets per row, several input tensors), hence a
     type of its own. Immutable.
+
+    Args:
+        items: one for each model, at least one.
+
+    Raises:
+        InputError: no item.
+
+    Examples::
+
+        >>> f, g = (lambda x: x[:, 0] * x[:, 1]), (lambda x: x[:, 0] + x[:, 1])
+        >>> inputs = hoi.PerModel(torch.tensor([[2.0, 3.0]]), torch.tensor([[4.0, 1.0]]))
+        >>> hoi.GeneralizableAndOr([f, g]).attribute(inputs)
+        PerModel(tensor([[3., 3.]]), tensor([[4., 1.]]))
     """
 
     __slots__ = ("_items",)
@@ -43,6 +56,16 @@ class TextLayout:
     """Where the players stand in a text: pieces in reading order, each with its player's id or -1.
 
     The pieces joined give the text back, white space included.
+
+    Attributes:
+        pieces: (text, player id or -1) each.
+
+    Examples::
+
+        >>> from hoi_captum.core.example import TextLayout
+        >>> layout = TextLayout((("not", 0), (" ", -1), ("bad", 1)))
+        >>> "".join(piece for piece, _ in layout.pieces)
+        'not bad'
     """
 
     pieces: tuple[tuple[str, int], ...]
@@ -55,6 +78,13 @@ class ImageLayout:
     Attributes:
         image: (H, W, 3) float32 in [0, 1], un-normalised, as a person would see it.
         mask: (H, W) int64, player ids or -1.
+
+    Examples::
+
+        >>> from hoi_captum.core.example import ImageLayout
+        >>> layout = ImageLayout(torch.zeros(2, 4, 3), torch.tensor([[0, 0, 1, 1]]).expand(2, 4))
+        >>> (layout.mask == 1).sum(1)  # pixels of player 1 in each row of the image
+        tensor([2, 2])
     """
 
     image: Tensor
@@ -63,7 +93,19 @@ class ImageLayout:
 
 @dataclass(frozen=True)
 class TableLayout:
-    """The row of a table that is explained: one value for each column, and each column's player."""
+    """The row of a table that is explained: one value for each column, and each column's player.
+
+    Attributes:
+        columns: names, (c,).
+        values: of the row, (c,) float.
+        players: (c,) ids of each column's player, or -1.
+
+    Examples::
+
+        >>> example = hoi.tabular_example(torch.nn.Linear(2, 1), {"age": 30.0, "height": 1.5})
+        >>> example.layout
+        TableLayout(columns=('age', 'height'), values=(30.0, 1.5), players=(0, 1))
+    """
 
     columns: tuple[str, ...]
     values: tuple[float, ...]
@@ -90,6 +132,15 @@ class Example(Mapping[str, Any]):
         names: one name for each player.
         layout: what is needed to draw the players; None where nothing is known.
         notes: how the example was made (baseline chosen, tokens kept, ...), for the provenance.
+
+    Examples::
+
+        >>> example = hoi.Example(torch.tensor([[2.0, 3.0]]), baselines=1.0, names=("age", "height"))
+        >>> sorted(example)
+        ['additional_forward_args', 'baselines', 'feature_mask', 'inputs']
+        >>> from captum.attr import ShapleyValues  # Captum's classes take it too
+        >>> ShapleyValues(lambda x: x[:, 0] * x[:, 1]).attribute(**example)
+        tensor([[2., 3.]])
     """
 
     inputs: Any

@@ -50,8 +50,24 @@ def write_safetensors(
 ) -> Path:
     """Write arrays and metadata to a new file beside ``path``, then put it in place.
 
+    Args:
+        path (path): ends in ``.safetensors``, or has no ending.
+        arrays (Mapping[str, ndarray]): by name, of any shapes.
+        metadata (Mapping[str, str]): with a ``format``, by which :func:`read_safetensors` knows the file.
+
+    Returns:
+        *Path*: the path.
+
     Raises:
         FileError: the path ends like a file of another kind, or cannot be written.
+
+    Examples::
+
+        >>> from hoi_captum.authoring import write_safetensors
+        >>> write_safetensors("table.json", {}, {})
+        Traceback (most recent call last):
+            ...
+        hoi_captum.errors.FileError: expected a path that ends in .safetensors, got 'table.json'
     """
     if Path(path).suffix not in ("", ".safetensors"):
         raise FileError(f"expected a path that ends in .safetensors, got {os.fspath(path)!r}")
@@ -64,7 +80,27 @@ def write_safetensors(
 def read_safetensors(
     path: str | os.PathLike[str], expected_format: str
 ) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Arrays and metadata of a file whose ``format`` entry is the expected one."""
+    """Arrays and metadata of a file whose ``format`` entry is the expected one.
+
+    Args:
+        path (path): of the file.
+        expected_format (str): the ``format`` entry of its metadata.
+
+    Returns:
+        *tuple* of a dict of arrays by name, and of the metadata, a dict of strings.
+
+    Raises:
+        FileError: the file cannot be read, or has another format.
+
+    Examples::
+
+        >>> from hoi_captum.authoring import read_safetensors, write_safetensors
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = write_safetensors(f"{folder}/x", {"x": np.ones(2)}, {"format": "mine/1"})
+        ...     read_safetensors(path, "mine/1")
+        ({'x': array([1., 1.])}, {'format': 'mine/1'})
+    """
     try:
         with safe_open(os.fspath(path), framework="numpy") as file:
             metadata = file.metadata() or {}

@@ -45,7 +45,7 @@ class MaskedGame:
         probe (bool): False leaves timing out, so that the same call gives the same bits: sizes then
             follow from the inputs alone. Default: True
         show_progress (bool): a bar on stderr, in model rows. Default: False
-        label (str): what the bar calls this game.
+        label (str): what the bar calls this game. Default: masked passes
 
     Attributes:
         n_players, n_examples: n and B.
@@ -53,6 +53,14 @@ class MaskedGame:
 
     Raises:
         InputError: arguments that do not fit together (PlayerError, TargetError among them).
+
+    Examples::
+
+        >>> game = hoi.MaskedGame(lambda x: x[:, 0] * x[:, 1], torch.tensor([[2.0, 3.0]]), baselines=1.0)
+        >>> game.table()  # nobody, player 1, player 0, both
+        tensor([[1., 3., 2., 6.]], dtype=torch.float64)
+        >>> game.values(torch.tensor([[True, False]])), game.forward_passes
+        (tensor([[2.]], dtype=torch.float64), 5)
     """
 
     def __init__(

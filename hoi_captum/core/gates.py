@@ -178,6 +178,16 @@ class InputGates(Gates):
 
     Raises:
         InputError: a unit of integers, which have no derivatives.
+
+    Examples::
+
+        >>> from hoi_captum.authoring import InputGates
+        >>> from hoi_captum.core.arguments import Arguments
+        >>> from hoi_captum.core.coalitions import Players
+        >>> given = Arguments(lambda x: x[:, 0] * x[:, 1], torch.tensor([[2.0, 3.0]]), None, None, None)
+        >>> gates = InputGates(given, Players.from_feature_mask(given.inputs, None))
+        >>> gates.run(torch.tensor([0]), scale=torch.tensor([[0.5, 1.0]]))  # half of the first
+        tensor([3.])
     """
 
     def __init__(self, arguments: Arguments, players: Players, *, partial: bool = False) -> None:

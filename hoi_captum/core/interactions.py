@@ -51,6 +51,12 @@ class Interactions:
         provenance: how the table was computed.
         weights: (sum of orders,) float64 soft memberships, or None.
         arrays: what else the method returns, by name; saved with the table.
+
+    Examples::
+
+        >>> terms = [hoi.Term((0, 1), "and", None, -2.0), hoi.Term((1,), "and", None, 0.5)]
+        >>> hoi.Interactions.from_terms(["not", "bad"], terms, provenance=hoi.Provenance("by-hand")).top(1)
+        Interactions(1 terms, 2 players; top: not · bad (and) -2)
     """
 
     players: tuple[str, ...]
@@ -86,7 +92,6 @@ class Interactions:
                 object.__setattr__(self, name, _frozen(getattr(self, name)))
         object.__setattr__(self, "arrays", {k: _frozen(np.asarray(v)) for k, v in self.arrays.items()})
 
-    # ---------------------------------------------------------------- construction
     @classmethod
     def from_terms(
         cls,
@@ -167,7 +172,6 @@ class Interactions:
             **more,
         )
 
-    # ---------------------------------------------------------------- reading
     def __len__(self) -> int:
         return len(self.scores)
 
@@ -220,7 +224,6 @@ class Interactions:
         names = [f.name for f in fields(self) if f.name not in ("arrays", "provenance")]
         return {n: getattr(self, n) for n in names} | {f"arrays.{k}": v for k, v in self.arrays.items()}
 
-    # ---------------------------------------------------------------- selection
     def take(self, index: NDArray[np.intp]) -> Self:
         """The terms at the given rows, in that order."""
         index = np.asarray(index, dtype=np.intp)
@@ -277,7 +280,6 @@ class Interactions:
         """The same table with some fields of its provenance changed."""
         return replace(self, provenance=replace(self.provenance, **changes))
 
-    # ---------------------------------------------------------------- summaries
     def _per_scope(self) -> float:
         # the scopes of the whole result, also those of which no term is left
         return 1.0 / len(self.base if isinstance(self.base, Mapping) else self.scope_names)
@@ -337,7 +339,6 @@ class Interactions:
         )
         return frame if self.weights is None else frame.assign(weights=[t.weights for t in self])
 
-    # ---------------------------------------------------------------- files
     def pack(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         """Arrays and JSON metadata, as :meth:`save` writes them."""
         kind_names, kind_codes = np.unique(self.kinds, return_inverse=True)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hoi_captum.core.eager import eager
 from hoi_captum.errors import InputError
 
 TensorsHook = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...] | None]
@@ -108,7 +109,8 @@ def tapped(
     else:
         handle = layer.register_forward_hook(after)
     try:
-        yield
+        with eager():
+            yield
     finally:
         handle.remove()
 

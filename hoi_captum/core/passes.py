@@ -30,6 +30,12 @@ class PassSize:
 
     Attributes:
         rows: rows of the next pass.
+
+    Examples::
+
+        >>> from hoi_captum.authoring import PassSize
+        >>> PassSize(10).rows, PassSize.for_inputs((torch.ones(3, 20),), sought=False).rows
+        (10, 64)
     """
 
     def __init__(self, most: int, *, sought: bool = False) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import nn
 
+from hoi_captum.core.state import unwrapped
+
 # the packages whose version can change a number
 _LIBRARIES = (
     "hoi-captum",
@@ -50,6 +52,12 @@ class Provenance:
         seconds: wall time.
         libraries: versions of the libraries.
         details: what the method measured of itself (gap, roughness, R^2, ...), JSON values only.
+
+    Examples::
+
+        >>> source = hoi.Provenance("by-hand", options={"alpha": 0.5}, forward_passes=4)
+        >>> hoi.Provenance.from_json(source.to_json()) == source
+        True
     """
 
     method: str
@@ -64,17 +72,32 @@ class Provenance:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
+        """All fields as JSON; values that JSON does not know as their text."""
         return json.dumps(asdict(self), default=str)
 
     @classmethod
     def from_json(cls, text: str) -> Provenance:
+        """The inverse of :meth:`to_json`."""
         fields = json.loads(text)
         return cls(**{**fields, "model": tuple(fields["model"])})
 
 
 def describe_model(forward_func: Any) -> str:
-    """A short name for a model or a plain function."""
+    """A short name for a model or a plain function.
+
+    Args:
+        forward_func (Callable): a module (its class names it), or a function (its ``description`` or name).
+
+    Returns:
+        *str*
+
+    Examples::
+
+        >>> from hoi_captum.authoring import describe_model
+        >>> describe_model(torch.nn.Linear(2, 1)), describe_model(lambda x: x)
+        ('Linear', '<lambda>')
+    """
     if isinstance(forward_func, nn.Module):
-        return type(forward_func).__qualname__
+        return type(unwrapped(forward_func)).__qualname__
     name = getattr(forward_func, "description", None)
     return str(name or getattr(forward_func, "__qualname__", type(forward_func).__qualname__))

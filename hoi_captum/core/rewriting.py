@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from torch.overrides import TorchFunctionMode
+
+from hoi_captum.core.eager import eager
 
 
 class Rewriting(TorchFunctionMode, ABC):
     """While active, every call of a PyTorch function goes through :meth:`call`.
 
-    Functions that call others are told of as a whole: what is inside of them is not seen.
+    Functions that call others are told of as a whole: what is inside of them is not seen. What was compiled
+    runs uncompiled.
     """
+
+    def __enter__(self) -> Self:
+        # a compiled model would take the mode into its code, with what it remembers between calls
+        self._eager = eager()
+        self._eager.__enter__()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)
+        self._eager.__exit__(*raised)
 
     def __torch_function__(
         self,

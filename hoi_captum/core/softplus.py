@@ -22,6 +22,13 @@ class SoftplusForReLU(Rewriting):
 
     Args:
         beta: sharpness; the ReLU is its limit.
+
+    Examples::
+
+        >>> from hoi_captum.authoring import SoftplusForReLU
+        >>> with SoftplusForReLU(beta=2.0):
+        ...     torch.relu(torch.zeros(1))  # ln 2 / 2
+        tensor([0.3466])
     """
 
     def __init__(self, beta: float) -> None:

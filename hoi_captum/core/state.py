@@ -32,7 +32,7 @@ def preserved_rng() -> Iterator[None]:
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
-    """The model that a module runs for its user: inside of ``torch.compile``, ``DataParallel`` and their like.
+    """The model that a module runs for its user: inside of ``torch.compile``, ``DataParallel`` and the like.
 
     Both hold the very modules that they were given, so that hooks, flags and names are those of the model.
     """
@@ -45,7 +45,7 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 
 def module_behind(forward_func: Any) -> nn.Module | None:
-    """The model that a forward function runs: itself, or what it names as its ``module``, :func:`unwrapped`."""
+    """The model that a forward function runs, :func:`unwrapped`: itself, or what it names as ``module``."""
     module = forward_func if isinstance(forward_func, nn.Module) else getattr(forward_func, "module", None)
     return unwrapped(module) if isinstance(module, nn.Module) else None
 
@@ -76,6 +76,9 @@ def preserved_state(*forward_funcs: Any) -> Iterator[None]:
 
     Args:
         forward_funcs: models or functions; of a function only a ``module`` that it names is seen.
+
+    Returns:
+        a context.
 
     Examples::
 

@@ -15,6 +15,12 @@ class Term:
         scope: for which part of the result it holds (``model:0``, ``cluster:3``), or None.
         score: signed effect, in the unit of the explained value (for model outputs: log-odds by default).
         weights: soft membership of each member, or None.
+
+    Examples::
+
+        >>> term = hoi.Term((0, 2), "corex", "cluster:1", 1.5, weights=(0.2, 0.8))
+        >>> term.order, term.ranked
+        (2, (2, 0))
     """
 
     members: tuple[int, ...]

@@ -24,15 +24,7 @@ from hoi_captum.core.state import preserved_rng
 from hoi_captum.corex.base import CorEx, check_fitted
 from hoi_captum.corex.embedding import PhateEmbedding
 from hoi_captum.corex.factors import informational_correlation, member_threshold, noise_floor
-from hoi_captum.corex.partition import (
-    PHATE,
-    Rows,
-    distinct_rows,
-    embed,
-    partition_rows,
-    seed_of,
-    seeded,
-)
+from hoi_captum.corex.partition import PHATE, Rows, distinct_rows, embed, partition_rows, seed_of, seeded
 from hoi_captum.errors import DataWarning, InputError
 
 _SAMPLED = 2000  # rows that the silhouette and the neighbours are measured on
@@ -63,6 +55,13 @@ class ClusterAdvice(_Frozen):
         min_rows: what a cluster should have.
         suggested: the k of the largest silhouette among those whose clusters all have ``min_rows``; None if
             none has.
+
+    Examples::
+
+        >>> rows = [[0.0], [0.1], [0.2], [5.0], [5.1], [5.2]]
+        >>> advice = hoi.corex.advise_clusters(rows, ks=(2, 3), embedder=None, min_rows=3)
+        >>> advice.ks, advice.smallest, advice.labels.shape, advice.points.shape
+        (array([2, 3]), array([3, 1]), (2, 6), (6, 2))
     """
 
     ks: NDArray[np.int64]
@@ -85,6 +84,13 @@ class DimensionAdvice(_Frozen):
         n_neighbors: how many.
         variance: shares of the variance along the principal axes of the largest embedding, (d,).
         suggested: fewest dimensions that keep 95 % of what the best keeps.
+
+    Examples::
+
+        >>> from sklearn.decomposition import PCA
+        >>> plane = np.random.default_rng(0).normal(size=(60, 2)) @ [[1, 0, 1], [0, 1, 1]]
+        >>> hoi.corex.advise_dimensions(plane, dimensions=(1, 2), embedder=PCA()).kept.round(1)
+        array([0.6, 1. ])
     """
 
     dimensions: NDArray[np.int64]
@@ -103,6 +109,14 @@ class FactorAdvice(_Frozen):
         null: the same of fits to data whose columns were shuffled, (repeats, m), descending.
         level: the largest of ``null``.
         suggested: number of factors above the level.
+
+    Examples::
+
+        >>> X = np.random.default_rng(0).normal(size=(200, 3)) @ [[1, 1], [1, 0], [0, 1]]  # a + b, a + c
+        >>> model = hoi.corex.LinearCorEx(n_factors=1, random_state=0).fit(X)
+        >>> advice = hoi.corex.advise_factors(model, X, n_repeats=2)
+        >>> advice.tcs > advice.level, advice.null.shape
+        (array([ True]), (2, 1))
     """
 
     tcs: NDArray[np.float64]
@@ -124,6 +138,12 @@ class ThresholdAdvice(_Frozen):
             :func:`hoi_captum.corex.factors.informational_correlation`.
         default: of each factor, the threshold that is used where none is given, (m,).
         members: of each factor, the variables above ``default``, (m,).
+
+    Examples::
+
+        >>> advice = hoi.corex.advise_threshold([[0.9, 0.01, 0.7, 0.02]], n_rows=100)
+        >>> advice.order, advice.knee, advice.default.round(2)
+        (array([[0, 2, 3, 1]]), array([0.7]), array([0.17]))
     """
 
     mi: NDArray[np.float64]
@@ -157,7 +177,13 @@ def advise_clusters(
         min_rows: what a cluster should have. Default: 50
 
     Raises:
-        InputError: unusable data, or no k that the rows allow.
+        InputError: unusable data or options, or no k that the rows allow.
+
+    Examples::
+
+        >>> rows = [[0.0], [0.1], [0.2], [5.0], [5.1], [5.2]]
+        >>> hoi.corex.advise_clusters(rows, ks=(2, 3), embedder=None, min_rows=2).suggested
+        2
     """
     rows = partition_rows(partition_data)
     seed = seed_of(random_state)
@@ -230,7 +256,14 @@ def advise_dimensions(
         n_jobs, random_state, verbose: as for :class:`hoi_captum.corex.LocalCorEx`.
 
     Raises:
-        InputError: unusable data, or an embedder without ``n_components``.
+        InputError: unusable data or options, or an embedder without ``n_components``.
+
+    Examples::
+
+        >>> from sklearn.decomposition import PCA
+        >>> plane = np.random.default_rng(0).normal(size=(60, 2)) @ [[1, 0, 1], [0, 1, 1]]
+        >>> hoi.corex.advise_dimensions(plane, dimensions=(1, 2, 3), embedder=PCA()).suggested
+        2
     """
     rows = partition_rows(partition_data)
     seed = seed_of(random_state)
@@ -300,6 +333,13 @@ def advise_factors(
     Raises:
         NotFittedError: the estimator is not fitted.
         InputError: other columns than those of its fit.
+
+    Examples::
+
+        >>> X = np.random.default_rng(0).normal(size=(200, 3)) @ [[1, 1], [1, 0], [0, 1]]  # a + b, a + c
+        >>> model = hoi.corex.LinearCorEx(n_factors=1, random_state=0).fit(X)
+        >>> hoi.corex.advise_factors(model, X, n_repeats=2).suggested
+        1
     """
     check_fitted(estimator, "tcs_")
     seed = seed_of(random_state)
@@ -331,6 +371,11 @@ def advise_threshold(mi: ArrayLike, n_rows: int) -> ThresholdAdvice:
 
     Raises:
         InputError: not a matrix of finite numbers.
+
+    Examples::
+
+        >>> hoi.corex.advise_threshold([[0.9, 0.01, 0.7, 0.02]], n_rows=100).members
+        array([2])
     """
     table = np.atleast_2d(np.asarray(mi, dtype=np.float64))
     if table.ndim != 2 or not table.size or not np.isfinite(table).all():

@@ -107,10 +107,13 @@ class BioCorEx(CorEx):
         state_log_probabilities_: of the values 0..d-1, (n_factors, n_states, n_features, d); None for
             normal marginals.
 
-    Example::
+    Examples::
 
-        >>> corex = BioCorEx(n_factors=5, random_state=0).fit(X)
-        >>> corex.tcs_, corex.labels_, corex.transform(X)
+        >>> rng = np.random.default_rng(0)  # two hidden numbers, each behind three columns
+        >>> X = rng.normal(size=(300, 2)).repeat(3, axis=1) + 0.5 * rng.normal(size=(300, 6))
+        >>> model = hoi.corex.BioCorEx(n_factors=2, random_state=0).fit(X)
+        >>> model.labels_ == model.labels_[0], model.transform(X).shape
+        (array([ True,  True,  True, False, False, False]), (300, 2))
     """
 
     alpha_: Array

@@ -78,9 +78,19 @@ def factor_members(mi_row: ArrayLike, threshold: float | None, n_rows: int) -> N
         threshold: in nats; None: :func:`member_threshold`.
         n_rows: rows that the factor was fitted on.
 
+    Returns:
+        numbers of the members, (k,) int, ascending.
+
     Raises:
         InputError: not a vector of finite numbers.
         OptionError: a threshold that is no number >= 0.
+
+    Examples::
+
+        >>> hoi.corex.factor_members([0.9, 0.01, 0.4], threshold=0.5, n_rows=100)
+        array([0])
+        >>> hoi.corex.factor_members([0.9, 0.01, 0.4], threshold=None, n_rows=100)
+        array([0, 2])
     """
     row = _mi_row(mi_row)
     if threshold is None:
@@ -146,6 +156,15 @@ def factor_interactions(
     Raises:
         NotFittedError: the estimator is not fitted.
         InputError: another number of names than of variables.
+
+    Examples::
+
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(300, 2))[:, [0, 0, 1]] + 0.5 * rng.normal(size=(300, 3))
+        >>> model = hoi.corex.LinearCorEx(n_factors=1, random_state=0).fit(X)
+        >>> table = hoi.corex.factor_interactions(model, ["a", "b", "c"], n_rows=300)
+        >>> table[0].kind, table[0].members, round(table[0].score, 1)
+        ('corex', (0, 1), 0.6)
     """
     check_fitted(estimator, "mi_")
     terms = factor_terms(estimator, n_rows=n_rows, scope=scope, threshold=threshold)

@@ -35,9 +35,9 @@ class LinearCorEx(CorEx):
     rows are more than p / 2, and 2 p^2 operations for each factor and iteration.
 
     Args:
-        n_factors: number of factors; those that find nothing end with ``tcs_`` of about 0.
+        n_factors: number of factors; those that find nothing end with ``tcs_`` of about 0. Default: 10
         overlap: let factors share variables: maximises sum_i I(X_i; Y) - sum_j I(Y_j; X) itself (a
-            higher TC, harder to read: many weights differ from 0).
+            higher TC, harder to read: many weights differ from 0). Default: False
         gaussianize: how columns are standardised. "standard": mean 0, standard deviation 1; "outliers":
             then what is beyond 4 is squeezed by tanh, as in the authors' program; "empirical": normal
             quantiles of ranks; "none": as they are (mean square at most 1). The objective takes every
@@ -47,18 +47,18 @@ class LinearCorEx(CorEx):
             ``variances_`` tells. "standard" counts all columns alike. With "none", mean squares below
             0.9 are warned of.
         anneal: begin with data mixed with 90 % of noise, which is taken away in stages; else at once at
-            ``eps_end``, which ends at poorer optima more often.
+            ``eps_end``, which ends at poorer optima more often. Default: True
         eps_end: noise that remains: the covariance is (1 - eps^2) S + eps^2 I. A ridge that keeps the
-            information of copied columns finite; at 0 the optimum is infinite if there are any.
-        max_iter: most iterations of a stage.
+            information of copied columns finite; at 0 the optimum is infinite if there are any. Default: 0.03
+        max_iter: most iterations of a stage. Default: 10,000
         tol: nats by which two iterations in turn must raise the objective, or else the last stage ends
-            (earlier ones at 100 times that).
+            (earlier ones at 100 times that). Default: 1e-5
         missing_values: the number that stands for a missing value; NaN, or None if there are none. A missing
-            value becomes the mean of its column.
+            value becomes the mean of its column. Default: NaN
         device: a torch device (name) that knows float64; None: that of the data if it is a torch tensor,
-            else the CPU. Results are numpy arrays in any case.
-        random_state: where the factors begin: None, an int or a RandomState.
-        verbose: show the progress on stderr.
+            else the CPU. Results are numpy arrays in any case. Default: None
+        random_state: where the factors begin: None, an int or a RandomState. Default: None
+        verbose: show the progress on stderr. Default: False
 
     Attributes:
         weights_: U_j = w_j / sqrt(E y_j^2), (n_factors, n_features), of the standardised variables.
@@ -81,9 +81,13 @@ class LinearCorEx(CorEx):
         G. Ver Steeg, H. Harutyunyan, D. Moyer, A. Galstyan: Fast structure learning with modular
         regularization, NeurIPS 2019.
 
-    Example:
-        >>> model = LinearCorEx(n_factors=3, random_state=0).fit(X)
-        >>> model.tcs_, model.labels_
+    Examples::
+
+        >>> rng = np.random.default_rng(0)  # two hidden numbers, each behind three columns
+        >>> X = rng.normal(size=(300, 2)).repeat(3, axis=1) + 0.5 * rng.normal(size=(300, 6))
+        >>> model = hoi.corex.LinearCorEx(n_factors=2, random_state=0).fit(X)
+        >>> model.labels_ == model.labels_[0], model.tcs_.round(1)
+        (array([ True,  True,  True, False, False, False]), array([1.1, 1.1]))
     """
 
     weights_: Array

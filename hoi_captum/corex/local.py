@@ -67,6 +67,17 @@ class LocalCorEx(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         cluster_sizes_: rows of each, (n_clusters,) int.
         tc_: total correlation of each cluster's model in nats, (n_clusters,); NaN without a model.
         n_features_in_, feature_names_in_: columns of X, and their names if they have names.
+
+    Examples::
+
+        >>> rng = np.random.default_rng(0)  # columns 0 and 1 move together, in the last 100 rows 1 and 2
+        >>> z = rng.normal(size=(200, 4))
+        >>> X = np.where(np.arange(200)[:, None] < 100, z[:, [0, 0, 1]], z[:, [2, 3, 3]])
+        >>> X = X + 0.3 * rng.normal(size=X.shape)
+        >>> labels = np.arange(200) // 100
+        >>> local = hoi.corex.LocalCorEx(hoi.corex.LinearCorEx(n_factors=1)).fit(X, cluster_labels=labels)
+        >>> [model.mi_[0] > 1 for model in local.models_]  # nats
+        [array([ True,  True, False]), array([False,  True,  True])]
     """
 
     def __init__(

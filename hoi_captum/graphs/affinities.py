@@ -42,6 +42,13 @@ def learned_graph(
     Raises:
         InputError: activations that are not (rows, n) finite numbers of at least 8 rows and 2 neurons.
         OptionError: another affinity.
+
+    Examples::
+
+        >>> z = np.random.default_rng(0).normal(size=(100, 2))
+        >>> hoi.graphs.learned_graph(z[:, [0, 0, 1, 1]], "gaussian").edges  # 0 and 1 are alike, 2 and 3 too
+        array([[0, 1],
+               [2, 3]])
     """
     graph, constant = graph_of_rows(activations, affinity, n_neighbors)
     if constant.any():

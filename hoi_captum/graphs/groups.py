@@ -23,11 +23,20 @@ def spectral_groups(graph: NeuronGraph, n_groups: int | None = None, *, seed: in
     Args:
         graph: of any size. With as many groups as components these are the groups; with more, k-means
             decides what is split.
-        n_groups: k. Default: None (where the eigenvalues jump most, at most 16)
-        seed: of k-means.
+        n_groups: their number k. Default: None (where the eigenvalues jump most, at most 16)
+        seed: of k-means. Default: 0
+
+    Returns:
+        (n,) int labels.
 
     Raises:
         OptionError: more groups than there are nodes with edges.
+
+    Examples::
+
+        >>> graph = hoi.graphs.NeuronGraph(np.kron(np.eye(2), np.ones((3, 3))) - np.eye(6))  # two triangles
+        >>> hoi.graphs.spectral_groups(graph)
+        array([0, 0, 0, 1, 1, 1])
     """
     joined = graph.degrees > 0
     n = int(joined.sum())

@@ -17,6 +17,19 @@ def spectral_places(affinity: NDArray[np.float64], dimensions: int = 2) -> NDArr
     """Laplacian eigenmaps: the eigenvectors of the lowest frequencies but the constant one, (n, dimensions).
 
     Those of the random-walk Laplacian, each of variance 1; pieces that nothing joins are joined very weakly.
+
+    Args:
+        affinity: (n, n), symmetric, at least 0.
+        dimensions (int): of the places, d. Default: 2
+
+    Returns:
+        (n, d) float64, of mean 0; of d + 1 nodes and fewer their numbers.
+
+    Examples::
+
+        >>> places = hoi.graphs.spectral_places(hoi.graphs.line(5).adjacency)
+        >>> places.shape, abs(places[:, 0]).round(2)  # the ends lie farthest out
+        ((5, 2), array([1.29, 0.91, 0.  , 0.91, 1.29]))
     """
     n = len(affinity)
     if n <= dimensions + 1:
@@ -53,11 +66,22 @@ def assign_to_graph(
         adjacency: A (n, n) of the nodes.
         places: (n, 2) of the nodes.
         n_swaps: pairs that are tried. Default: 0 (the assignment alone)
-        seed: of the swaps.
-        show_progress: a bar on stderr.
+        seed: of the swaps. Default: 0
+        show_progress: a bar on stderr. Default: False
+
+    Returns:
+        (n,) int: the neuron at each node.
 
     Raises:
         InputError: affinities, adjacency and places of different numbers of nodes.
+
+    Examples::
+
+        >>> line = hoi.graphs.line(4)
+        >>> affinity = line.adjacency[[2, 0, 3, 1]][:, [2, 0, 3, 1]]  # the line's nodes in another order
+        >>> order = hoi.graphs.assign_to_graph(affinity, line.adjacency, line.places())
+        >>> np.array_equal(affinity[order][:, order], line.adjacency)
+        True
     """
     affinity, adjacency, places = (np.asarray(a, dtype=np.float64) for a in (affinity, adjacency, places))
     n = len(adjacency)

@@ -36,12 +36,13 @@ class NeuronGraph:
 
     Examples::
 
-        >>> from hoi_captum.graphs import ring
-        >>> ring(4).laplacian()
-        array([[ 2., -1.,  0., -1.],
-               [-1.,  2., -1.,  0.],
-               [ 0., -1.,  2., -1.],
-               [-1.,  0., -1.,  2.]])
+        >>> graph = hoi.graphs.NeuronGraph.from_adjacency([[0, 1, 0], [1, 0, 2], [0, 2, 0]])
+        >>> graph.n_nodes, graph.weights
+        (3, array([1., 2.]))
+        >>> graph.laplacian()
+        array([[ 1., -1.,  0.],
+               [-1.,  3., -2.],
+               [ 0., -2.,  2.]])
     """
 
     adjacency: NDArray[np.float64]
@@ -81,6 +82,7 @@ class NeuronGraph:
 
     @property
     def n_nodes(self) -> int:
+        """n, the number of nodes."""
         return len(self.adjacency)
 
     @property
@@ -157,6 +159,7 @@ class NeuronGraph:
 
     @property
     def is_connected(self) -> bool:
+        """Whether each node can be reached from every other."""
         return self.n_nodes > 0 and int(self.components.max()) == 0
 
     # ---------------------------------------------------------------- pictures

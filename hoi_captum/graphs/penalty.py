@@ -39,6 +39,12 @@ class SmoothnessPenalty:
 
     Raises:
         OptionError: another form or Laplacian.
+
+    Examples::
+
+        >>> raw = hoi.graphs.SmoothnessPenalty(hoi.graphs.line(3))
+        >>> raw(torch.tensor([[1.0, 1.0, 3.0]]))  # (1 - 1)^2 + (3 - 1)^2
+        tensor(4.)
     """
 
     def __init__(

@@ -25,8 +25,19 @@ def grid(n_nodes: int, shape: tuple[int, int] | None = None) -> NeuronGraph:
         n_nodes: n; the last row is short where the shape has more cells.
         shape: (h, w). Default: None (as square as it can be)
 
+    Returns:
+        NeuronGraph: edges of weight 1.
+
     Raises:
         InputError: a shape that n nodes do not fill.
+        OptionError: ``n_nodes`` below 1.
+
+    Examples::
+
+        >>> hoi.graphs.grid(5)
+        NeuronGraph(grid, 2 x 3: 5 nodes, 5 edges)
+        >>> hoi.graphs.grid(6, (2, 3)).degrees
+        array([2., 3., 2., 2., 3., 2.])
     """
     n, (h, w) = check_count("n_nodes", n_nodes), _shape(n_nodes, shape)
     if not (h - 1) * w < n <= h * w:
@@ -41,8 +52,25 @@ def grid(n_nodes: int, shape: tuple[int, int] | None = None) -> NeuronGraph:
 def torus(n_nodes: int, shape: tuple[int, int] | None = None) -> NeuronGraph:
     """A grid whose left is beside its right, and its top beside its bottom.
 
+    Args:
+        n_nodes (int): n, at least 9.
+        shape (tuple[int, int], optional): (h, w), at least 3 x 3. Default: None (as square as it can be)
+
+    Returns:
+        NeuronGraph: edges of weight 1, four at each node.
+
     Raises:
         InputError: a number of nodes that makes no rectangle of 3 x 3 or more, or a shape of other cells.
+        OptionError: ``n_nodes`` below 1.
+
+    Examples::
+
+        >>> hoi.graphs.torus(9).degrees
+        array([4., 4., 4., 4., 4., 4., 4., 4., 4.])
+        >>> hoi.graphs.torus(4)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        hoi_captum.errors.InputError: expected a torus of h x w nodes with h, w >= 3, got 4 nodes as 2 ...
     """
     n = check_count("n_nodes", n_nodes)
     h, w = shape or _factors(n)
@@ -61,8 +89,19 @@ def torus(n_nodes: int, shape: tuple[int, int] | None = None) -> NeuronGraph:
 def ring(n_nodes: int) -> NeuronGraph:
     """A cycle of three nodes or more.
 
+    Args:
+        n_nodes (int): n, at least 3.
+
+    Returns:
+        NeuronGraph: n edges of weight 1.
+
     Raises:
         OptionError: fewer.
+
+    Examples::
+
+        >>> hoi.graphs.ring(4).edges.tolist()
+        [[0, 1], [0, 3], [1, 2], [2, 3]]
     """
     n = check_count("n_nodes", n_nodes, low=3)
     angle = 2 * np.pi * np.arange(n) / n
@@ -70,14 +109,44 @@ def ring(n_nodes: int) -> NeuronGraph:
 
 
 def line(n_nodes: int) -> NeuronGraph:
-    """A path."""
+    """A path.
+
+    Args:
+        n_nodes (int): n, at least 1.
+
+    Returns:
+        NeuronGraph: n - 1 edges of weight 1.
+
+    Raises:
+        OptionError: fewer.
+
+    Examples::
+
+        >>> hoi.graphs.line(4).edges.tolist()
+        [[0, 1], [1, 2], [2, 3]]
+    """
     n = check_count("n_nodes", n_nodes)
     places: Any = np.stack([np.arange(n), np.zeros(n)], 1)
     return NeuronGraph(_joined(n, np.arange(n - 1), np.arange(1, n)), "line", None, places)
 
 
 def tree(n_nodes: int) -> NeuronGraph:
-    """A balanced binary tree: node i hangs on node (i - 1) // 2."""
+    """A balanced binary tree: node i hangs on node (i - 1) // 2.
+
+    Args:
+        n_nodes (int): n, at least 1.
+
+    Returns:
+        NeuronGraph: n - 1 edges of weight 1.
+
+    Raises:
+        OptionError: fewer.
+
+    Examples::
+
+        >>> hoi.graphs.tree(7).edges.tolist()
+        [[0, 1], [0, 2], [1, 3], [1, 4], [2, 5], [2, 6]]
+    """
     n = check_count("n_nodes", n_nodes)
     child = np.arange(1, n)
     depth = np.floor(np.log2(np.arange(1, n + 1)))
@@ -87,7 +156,22 @@ def tree(n_nodes: int) -> NeuronGraph:
 
 
 def star(n_nodes: int) -> NeuronGraph:
-    """Node 0, and all others beside it alone."""
+    """Node 0, and all others beside it alone.
+
+    Args:
+        n_nodes (int): n, at least 1.
+
+    Returns:
+        NeuronGraph: n - 1 edges of weight 1.
+
+    Raises:
+        OptionError: fewer.
+
+    Examples::
+
+        >>> hoi.graphs.star(4).edges.tolist()
+        [[0, 1], [0, 2], [0, 3]]
+    """
     n = check_count("n_nodes", n_nodes)
     places = np.concatenate([np.zeros((1, 2)), _circle(2 * np.pi * np.arange(n - 1) / max(n - 1, 1))])
     return NeuronGraph(_joined(n, np.zeros(n - 1, dtype=int), np.arange(1, n)), "star", None, places)
@@ -99,7 +183,21 @@ def hierarchical(n_nodes: int, branching: int = 4) -> NeuronGraph:
 
     Args:
         n_nodes: n; the last blocks are smaller where n is no power of b.
-        branching: b.
+        branching: b, at least 2. Default: 4
+
+    Returns:
+        NeuronGraph: of all pairs of nodes.
+
+    Raises:
+        OptionError: ``n_nodes`` below 1, or ``branching`` below 2.
+
+    Examples::
+
+        >>> hoi.graphs.hierarchical(4, branching=2).adjacency
+        array([[0. , 1. , 0.5, 0.5],
+               [1. , 0. , 0.5, 0.5],
+               [0.5, 0.5, 0. , 1. ],
+               [0.5, 0.5, 1. , 0. ]])
     """
     n, b = check_count("n_nodes", n_nodes), check_count("branching", branching, low=2)
     node = np.arange(n)

@@ -38,6 +38,15 @@ class Health:
         step: of the regulariser.
         mean_size: mean absolute activation over the last hundred steps.
         dead: share of units that gave 0 in all of these steps.
+
+    Examples::
+
+        >>> net = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Tanh())
+        >>> with hoi.GraphSpectralRegularizer(net[1], "ring") as regularizer:
+        ...     for _ in range(100):
+        ...         loss = net(torch.ones(1, 2)).sum() + regularizer.penalty()
+        >>> regularizer.health_[0].step, regularizer.health_[0].dead
+        (100, 0.0)
     """
 
     step: int
@@ -92,11 +101,11 @@ class GraphSpectralRegularizer:
 
     Examples::
 
-        >>> net = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 2))
+        >>> net = torch.nn.Sequential(torch.nn.Linear(6, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
         >>> optimiser = torch.optim.Adam(net.parameters())
         >>> x, y = torch.randn(8, 6), torch.randint(2, (8,))
-        >>> with GraphSpectralRegularizer(net[1], "grid") as regularizer:
-        ...     loss = nn.functional.cross_entropy(net(x), y) + regularizer.penalty()
+        >>> with hoi.GraphSpectralRegularizer(net[1], "grid") as regularizer:
+        ...     loss = torch.nn.functional.cross_entropy(net(x), y) + regularizer.penalty()
         ...     loss.backward()
         ...     optimiser.step()
         >>> regularizer.graph_

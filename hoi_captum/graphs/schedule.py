@@ -36,6 +36,15 @@ class GraphSchedule:
 
     Raises:
         OptionError: a number outside its range.
+
+    Examples::
+
+        >>> hoi.graphs.GraphSchedule(warm_up=100, rebuild_every=50).cooling
+        200
+        >>> hoi.graphs.GraphSchedule(warm_up=-1)
+        Traceback (most recent call last):
+            ...
+        hoi_captum.errors.OptionError: expected warm_up to be an int >= 0, got -1
     """
 
     warm_up: int = 5000
@@ -82,6 +91,15 @@ class GraphLearner:
         phase: one of ``PHASES``.
         step: how many there were.
         zeros: (step, eigenvalues that count as 0) of each graph that was made.
+
+    Examples::
+
+        >>> learner = hoi.graphs.GraphLearner(hoi.graphs.GraphSchedule(warm_up=1, rebuild_every=1))
+        >>> z = torch.randn(32, 8, generator=torch.Generator().manual_seed(0))
+        >>> learner.advance(z), learner.phase
+        (None, 'warm-up')
+        >>> learner.advance(z).n_nodes, learner.phase
+        (8, 'learning')
     """
 
     schedule: GraphSchedule

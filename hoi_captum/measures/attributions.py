@@ -55,9 +55,12 @@ def interactions_from_attributions(
 
     Examples::
 
-        >>> attributions = ShapleyValueSampling(f).attribute(**example, target=1)
-        >>> table = interactions_from_attributions(attributions, example, base=v_empty)
-        >>> faithfulness(table, MaskedGame(f, **example, target=1)).r2[-1]
+        >>> from captum.attr import ShapleyValueSampling
+        >>> model, example = (lambda x: x[:, 0] * x[:, 1]), hoi.Example(torch.tensor([[2.0, 3.0]]))
+        >>> attributions = ShapleyValueSampling(model).attribute(**example, n_samples=200)
+        >>> table = hoi.measures.interactions_from_attributions(attributions, example)
+        >>> table.orders, round(hoi.measures.faithfulness(table, hoi.MaskedGame(model, **example)).mae[-1])
+        (array([1, 1]), 3)
     """
     check_choice("cells", cells, _CELLS)
     several = isinstance(attributions, PerModel)

@@ -34,6 +34,12 @@ def interaction_auc(table: Interactions, truths: Sequence[Iterable[int]], order:
     Raises:
         InputError: truths that are not sets of two of the table's players or more.
         OptionError: an order below 2.
+
+    Examples::
+
+        >>> v = torch.tensor([0.0, 0, 0, 4, 0, 0, 0, 4])  # players 1 and 2 act together
+        >>> hoi.measures.interaction_auc(hoi.measures.k_sii(v), truths=[(1, 2)])
+        1.0
     """
     check_count("order", order, low=2)
     n = len(table.players)
@@ -67,6 +73,12 @@ def r_precision(table: Interactions, truths: Sequence[Iterable[int]]) -> float:
 
     Raises:
         InputError: as :func:`interaction_auc`.
+
+    Examples::
+
+        >>> v = torch.tensor([0.0, 0, 0, 4, 0, 0, 0, 4])  # players 1 and 2 act together
+        >>> hoi.measures.r_precision(hoi.measures.k_sii(v), truths=[(1, 2), (0, 1)])
+        0.5
     """
     wanted = _checked(truths, len(table.players))
     ranking = [frozenset(t.members) for t in pruned(_each_set_once(table))]
@@ -83,6 +95,17 @@ def pruned(table: Table, n: int = 100) -> Table:
 
     Returns:
         the kept terms, strongest first (ties: smaller order first).
+
+    Raises:
+        OptionError: ``n`` below 1.
+
+    Examples::
+
+        >>> table = hoi.measures.k_sii(torch.tensor([0.0, 2.0, 1.0, 6.0]))
+        >>> [(term.members, term.score) for term in table]
+        [((1,), 2.0), ((0,), 1.0), ((0, 1), 3.0)]
+        >>> [term.members for term in hoi.measures.pruned(table)]
+        [(0, 1)]
     """
     check_count("n", n)
     rows: NDArray[np.intp] = np.lexsort((table.orders, -np.abs(table.scores)))

@@ -34,6 +34,13 @@ class Faithfulness:
             player and a constant.
         judged, fitted: numbers of coalitions: of those above, and of those the reference was fitted on.
         held_out: whether the two had no coalition in common.
+
+    Examples::
+
+        >>> majority = torch.tensor([0.0, 0, 0, 1, 0, 1, 1, 1])  # v of three players' coalitions
+        >>> judged = hoi.measures.faithfulness(hoi.measures.k_sii(majority, order=3))
+        >>> judged.k, judged.mae.round(2), judged.judged
+        (array([0, 1, 2, 3, 4]), array([0.5 , 0.5 , 0.33, 0.17, 0.  ]), 6)
     """
 
     k: NDArray[np.int64]
@@ -88,7 +95,7 @@ def faithfulness(
             (c, n) bool tensor that gives (c,) values; v of all coalitions, (2^n,), in table order; a pair
             (coalitions, values), all of which judge and fit; with ``refit`` a random half judges and the
             other fits. Default: None (what the table keeps of v, as those of GeneralizableAndOr do)
-        scope: of which part of the table; may be left out where there is one.
+        scope: of which part of the table; may be left out where there is one. Default: None
         coalitions: number of coalitions that judge, and of those that fit; drawn without repetition and
             without the empty and the full one. Where the game has fewer than twice as many, all of them judge
             and fit. None takes all. Default: 256
@@ -105,6 +112,13 @@ def faithfulness(
     Raises:
         InputError: a game that does not fit the table, no such scope, or too few coalitions for the fits.
         OptionError: an option out of range.
+
+    Examples::
+
+        >>> v = torch.tensor([0.0, 0, 0, 4, 0, 0, 0, 4])  # players 1 and 2 act together, 0 does nothing
+        >>> single, pairs = (hoi.measures.faithfulness(hoi.measures.k_sii(v, order)) for order in (1, 2))
+        >>> single.r2.round(2)[-1:], pairs.r2
+        (array([-0.2]), array([-0.2,  1. ]))
     """
     terms, base = of_scope(interactions, scope)
     n = len(terms.players)

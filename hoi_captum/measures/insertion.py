@@ -27,6 +27,13 @@ class InsertionDeletion:
         insertion_area, deletion_area: areas under (v - v(empty)) / (v(N) - v(empty)) over the share of
             players, straight lines between the steps. Good tables insert high and delete low; NaN where
             v(N) = v(empty).
+
+    Examples::
+
+        >>> v = torch.tensor([0.0, 0, 0, 4, 0, 0, 0, 4])  # players 1 and 2 act together, 0 does nothing
+        >>> curves = hoi.measures.insertion_deletion(hoi.measures.k_sii(v))
+        >>> curves.inserted, curves.insertion, curves.deletion
+        (array([0, 2, 3]), array([0., 4., 4.]), array([4., 0., 0.]))
     """
 
     inserted: NDArray[np.int64]
@@ -52,13 +59,20 @@ def insertion_deletion(
         interactions: any table.
         game: where v comes from, as in :func:`faithfulness`, but no pairs: it must know any coalition.
             Default: None (the values that the table keeps)
-        scope: of which part of the table; may be left out where there is one.
+        scope: of which part of the table; may be left out where there is one. Default: None
 
     Returns:
         InsertionDeletion: at most n + 1 values each.
 
     Raises:
         InputError: a game that does not fit the table, or no such scope.
+
+    Examples::
+
+        >>> v = torch.tensor([0.0, 0, 0, 4, 0, 0, 0, 4])  # players 1 and 2 act together, 0 does nothing
+        >>> curves = hoi.measures.insertion_deletion(hoi.measures.k_sii(v))
+        >>> round(curves.insertion_area, 3), round(curves.deletion_area, 3)
+        (0.667, 0.333)
     """
     if isinstance(game, tuple):
         raise InputError("expected a game that knows every coalition, got a pair (coalitions, values)")

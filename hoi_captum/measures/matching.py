@@ -18,11 +18,18 @@ from hoi_captum.measures.values import as_floats
 
 
 class MatchingErrors(NamedTuple):
-    """|v(T) - v_approx(T)| of all coalitions in table order, (m, 2^n) each, in the unit of v.
+    """``|v(T) - v_approx(T)|`` of all coalitions in table order, (m, 2^n) each, in the unit of v.
 
     Attributes:
         all: rebuilt from all terms of the table.
         salient: rebuilt from the salient terms alone.
+
+    Examples::
+
+        >>> table = hoi.measures.k_sii(torch.tensor([0.0, 2.0, 1.0, 6.0]))
+        >>> errors = hoi.measures.matching_errors(table, fraction=0.5)  # of the largest effect, 3
+        >>> errors.all, errors.salient
+        (array([[0., 0., 0., 0.]]), array([[0., 0., 1., 1.]]))
     """
 
     all: NDArray[np.float64]
@@ -51,6 +58,12 @@ def matching_errors(
 
     Raises:
         InputError: no values, or of another shape; more than one table.
+
+    Examples::
+
+        >>> table = hoi.measures.k_sii(torch.tensor([0.0, 2.0, 1.0, 6.0]), order=1)
+        >>> hoi.measures.matching_errors(table).all
+        array([[0. , 1.5, 1.5, 0. ]])
     """
     if not isinstance(table, Interactions):
         raise InputError(f"expected the table of one sample, got {type(table).__name__}; take one by one")

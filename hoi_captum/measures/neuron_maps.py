@@ -20,6 +20,12 @@ class Tested(NamedTuple):
         value: the figure; NaN where it does not exist.
         p: share of permutations, itself among them, with a value as large: never below 1 / (n + 1).
         chance: mean over the permutations.
+
+    Examples::
+
+        >>> figure = hoi.measures.same_class_edges([0, 0, 0, 1, 1, 1], hoi.graphs.line(6))
+        >>> figure.value, round(figure.p, 1), round(figure.chance, 1)
+        (0.8, 0.1, 0.4)
     """
 
     value: float
@@ -33,8 +39,19 @@ def fraction_of_variance_explained(values: ArrayLike, reconstruction: ArrayLike)
     Args:
         values, reconstruction: (rows, n). NaN is given where the values do not vary.
 
+    Returns:
+        *float*: at most 1; below 0 where the mean would do better.
+
     Raises:
         InputError: different shapes.
+
+    Examples::
+
+        >>> x = np.array([[0.0, 1.0], [2.0, 3.0]])
+        >>> hoi.measures.fraction_of_variance_explained(x, x.mean(0, keepdims=True).repeat(2, 0))
+        0.0
+        >>> hoi.measures.fraction_of_variance_explained(x, x + [0.5, 0.0])
+        0.875
     """
     x, y = np.asarray(values, dtype=np.float64), np.asarray(reconstruction, dtype=np.float64)
     if x.shape != y.shape or x.ndim != 2 or not x.size:
@@ -55,10 +72,21 @@ def morans_i(values: ArrayLike, graph: NeuronGraph, *, n_permutations: int = 999
         values: (n,), or (maps, n), whose mean I is given; a constant map counts for nothing.
         graph: of n nodes.
         n_permutations: of the nodes, all maps together, for p. Default: 999; 0 gives NaN
-        seed: of them.
+        seed: of them. Default: 0
+
+    Returns:
+        Tested: I; NaN where no map varies.
 
     Raises:
         InputError: another number of nodes, or values that are not finite.
+
+    Examples::
+
+        >>> ring = hoi.graphs.ring(6)
+        >>> round(hoi.measures.morans_i([0, 0, 0, 1, 1, 1], ring).value, 2)
+        0.33
+        >>> round(hoi.measures.morans_i([0, 1, 0, 1, 0, 1], ring).value, 2)
+        -1.0
     """
     x = np.atleast_2d(np.asarray(values, dtype=np.float64))
     if x.ndim != 2 or x.shape[1] != graph.n_nodes or not np.isfinite(x).all():
@@ -87,8 +115,17 @@ def same_class_edges(
         labels: (n,) integers; -1 is no class, and its edges do not count.
         graph, n_permutations, seed: as of :func:`morans_i`; edges of -1 stay theirs.
 
+    Returns:
+        Tested: the share, 0 to 1; NaN without edges that count.
+
     Raises:
         InputError: another number of nodes.
+
+    Examples::
+
+        >>> found = hoi.measures.same_class_edges([0, 0, 0, 1, 1, 1], hoi.graphs.line(6))
+        >>> found.value  # one of five edges joins two classes
+        0.8
     """
     given = np.asarray(labels)
     if given.shape != (graph.n_nodes,) or given.dtype.kind not in "iu":
@@ -121,10 +158,19 @@ def class_separation(
         maps: (rows, n).
         labels: (rows,) integers.
         n_permutations: of the labels, for p. Default: 999
-        seed: of them.
+        seed: of them. Default: 0
+
+    Returns:
+        Tested: eta squared, 0 to 1; NaN where no unit varies.
 
     Raises:
         InputError: other shapes, or fewer than two classes.
+
+    Examples::
+
+        >>> maps = np.array([[0.0, 1.0], [0.0, 3.0], [2.0, 1.0], [2.0, 3.0]])
+        >>> hoi.measures.class_separation(maps, [0, 0, 1, 1]).value  # half: the first of two units
+        0.5
     """
     x, y = np.asarray(maps, dtype=np.float64), np.asarray(labels)
     if x.ndim != 2 or y.shape != (len(x),):
@@ -147,7 +193,19 @@ def class_separation(
 
 
 def dead_units(activations: ArrayLike) -> NDArray[np.bool_]:
-    """Units that give the same, mostly 0, in every row: (rows, n) -> (n,)."""
+    """Units that give the same, mostly 0, in every row: (rows, n) -> (n,).
+
+    Args:
+        activations: (rows, n).
+
+    Returns:
+        (n,) bool.
+
+    Examples::
+
+        >>> hoi.measures.dead_units([[0.0, 1.0], [0.0, 2.0]])
+        array([ True, False])
+    """
     x = np.asarray(activations, dtype=np.float64)
     found: NDArray[np.bool_] = np.ptp(x, axis=0) <= 1e-9 * np.maximum(np.abs(x).max(0), 1e-300)
     return found

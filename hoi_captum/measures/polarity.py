@@ -29,6 +29,13 @@ class PolarityAgreement:
             independent, so that it is far too small where a pair has mostly one sign.
         pair_share, pairs, pair_p_value: the same for pairs, each of which agrees where most of its rows do
             (halves are left out): a few tosses that are nearly independent.
+
+    Examples::
+
+        >>> first, second = np.array([[0.0, 2.0], [2.0, 0.0]]), np.array([[0.0, 0.5], [0.5, 0.0]])
+        >>> found = hoi.measures.polarity_agreement([first, -first], [second, second])
+        >>> found.share, found.compared, found.kappa
+        (0.5, 2, 0.0)
     """
 
     share: float
@@ -57,9 +64,18 @@ def polarity_agreement(first: Pairs, second: Pairs, *, least: float = 0.0) -> Po
             distances of both features from their baselines first.
         least: sizes up to this part of each method's largest have no sign. Default: 0
 
+    Returns:
+        PolarityAgreement: by entries, and by pairs.
+
     Raises:
         InputError: other shapes, or no entry on which both have a sign.
         OptionError: least outside [0, 1].
+
+    Examples::
+
+        >>> first = np.array([[0.0, 2.0, -1.0], [2.0, 0.0, 3.0], [-1.0, 3.0, 0.0]])
+        >>> round(hoi.measures.polarity_agreement(first, np.abs(first)).share, 2)
+        0.67
     """
     check_number("least", least, low=0.0, high=1.0)
     one, other = _signs(first, least), _signs(second, least)

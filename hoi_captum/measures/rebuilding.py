@@ -48,7 +48,7 @@ def rebuild(
     Args:
         table: the interactions.
         coalitions: (c, n) bool.
-        scope: of which part of the table; may be left out where there is one.
+        scope: of which part of the table; may be left out where there is one. Default: None
 
     Returns:
         (c,) float64, in the unit of the scores.
@@ -56,6 +56,13 @@ def rebuild(
     Raises:
         InputError: no such scope.
         PlayerError: coalitions of another shape or dtype.
+
+    Examples::
+
+        >>> terms = [hoi.Term((0, 1), "and", None, 2.0), hoi.Term((0, 1), "or", None, 1.0)]
+        >>> table = hoi.Interactions.from_terms("ab", terms, base=0.5, provenance=hoi.Provenance("by-hand"))
+        >>> hoi.measures.rebuild(table, torch.tensor([[False, False], [True, False], [True, True]]))
+        array([0.5, 1.5, 3.5])
     """
     terms, base = of_scope(table, scope)
     present = as_coalitions(coalitions, len(table.players))

@@ -21,6 +21,13 @@ class Stability(NamedTuple):
         jaccard: of the salient sets, 1 = the same (two empty ones too).
         overlap: share of the k strongest terms that both runs have; NaN where a run has none.
         difference: largest difference of an effect, in parts of the largest effect of any run.
+
+    Examples::
+
+        >>> runs = [hoi.measures.k_sii(torch.tensor([0.0, 2.0, 1.0, v])) for v in (6.0, 3.0)]
+        >>> hoi.measures.stability(runs).difference  # the pair's effect is 3 in one run, 0 in the other
+        array([[[0., 1.],
+                [1., 0.]]])
     """
 
     jaccard: NDArray[np.float64]
@@ -43,6 +50,13 @@ def stability(runs: Sequence[Interactions], *, fraction: float = 0.05, k: int = 
     Raises:
         OptionError: ``fraction`` or ``k`` out of range.
         InputError: fewer than two runs, or of different players or scopes.
+
+    Examples::
+
+        >>> runs = [hoi.measures.k_sii(torch.tensor([0.0, 2.0, 1.0, v])) for v in (6.0, 3.0)]
+        >>> hoi.measures.stability(runs).jaccard.round(2)
+        array([[[1.  , 0.67],
+                [0.67, 1.  ]]])
     """
     check_number("fraction", fraction, low=0.0, high=1.0)
     check_count("k", k)

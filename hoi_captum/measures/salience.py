@@ -63,6 +63,12 @@ def salient(
     Raises:
         OptionError: ``fraction`` or ``relative_to`` out of range.
         InputError: tables of different scopes.
+
+    Examples::
+
+        >>> table = hoi.measures.k_sii(torch.tensor([0.0, 2.0, 0.1, 6.0]))
+        >>> [term.members for term in hoi.measures.salient(table)[0]]
+        [(1,), (0, 1)]
     """
     limits = thresholds(tables, fraction, relative_to)
     return [_above(table, limit) for table, limit in zip(as_tables(tables), limits, strict=True)]
@@ -79,6 +85,22 @@ def strongest(table: Table, k: int) -> Table:
     """The k terms of largest absolute effect of each scope and kind (Chen et al., ICLR 2024, Fig. 3).
 
     Ties go to the smaller order, then to the earlier term; a scope and kind of fewer terms keeps them all.
+
+    Args:
+        table: the interactions.
+        k (int): terms of each scope and kind.
+
+    Returns:
+        the kept terms, in the order of the table.
+
+    Raises:
+        OptionError: ``k`` below 1.
+
+    Examples::
+
+        >>> table = hoi.measures.k_sii(torch.tensor([0.0, 2.0, 1.0, 6.0]))
+        >>> [term.members for term in hoi.measures.strongest(table, 2)]
+        [(1,), (0, 1)]
     """
     check_count("k", k)
     keep = np.zeros(len(table), dtype=bool)
@@ -97,6 +119,19 @@ def shared(table: Table, fraction: float = 0.05, *, signs: bool = False) -> Tabl
         table: with two or more scopes.
         fraction: of each scope's largest absolute effect. Default: 0.05
         signs: whether the effects must also be of one sign. Default: False
+
+    Returns:
+        the kept terms, in the order of the table.
+
+    Raises:
+        OptionError: ``fraction`` out of range.
+
+    Examples::
+
+        >>> f, g = (lambda x: x[:, 0] * x[:, 1]), (lambda x: x[:, 0] * x[:, 1] + x[:, 0])
+        >>> table = hoi.GeneralizableAndOr([f, g]).interact(torch.tensor([[2.0, 3.0]]))[0]
+        >>> [(term.members, term.scope) for term in hoi.measures.shared(table)]
+        [((0, 1), 'model:0'), ((0, 1), 'model:1')]
     """
     kept = salient(table, fraction)[0]
     return kept.take(np.nonzero(in_all_scopes(kept, signs=signs))[0])

@@ -52,8 +52,11 @@ def k_sii(game: Any, order: int = 2, *, scope: str | None = None) -> Interaction
 
     Examples::
 
-        >>> table = GeneralizableAndOr(f).interact(x)[0]
-        >>> faithfulness(table, k=10).gain[-1], faithfulness(k_sii(table, 3), k=10).gain[-1]
+        >>> game = hoi.MaskedGame(lambda x: x[:, 0] * x[:, 1] + x[:, 2], torch.tensor([[2.0, 3.0, 1.0]]))
+        >>> [(term.members, term.score) for term in hoi.measures.k_sii(game)]
+        [((2,), 1.0), ((0, 1), 6.0)]
+        >>> [(term.members, term.score) for term in hoi.measures.k_sii(game, order=1)]
+        [((2,), 1.0), ((1,), 3.0), ((0,), 3.0)]
     """
     check_count("order", order)
     started = time.perf_counter()

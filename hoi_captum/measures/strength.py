@@ -21,6 +21,12 @@ class StrengthCurve:
     Attributes:
         values: (K,) in parts of the largest, so from 1 to 0.
         largest: the largest absolute effect, in the unit of v.
+
+    Examples::
+
+        >>> curve = hoi.measures.strength_curve(hoi.measures.k_sii(torch.tensor([0.0, 2.0, 1.0, 7.0])))
+        >>> curve.largest, curve.count_above(0.3)
+        (4.0, 2)
     """
 
     values: NDArray[np.float64]
@@ -45,7 +51,7 @@ def strength_curve(
 
     Args:
         tables: one for each sample.
-        scope: of this scope alone; None takes all scopes together.
+        scope: of this scope alone; None takes all scopes together. Default: None
         pad_to: number of entries of each sample and scope: tables leave out zero effects, which this adds
             (``2 * 2**n`` for AND and OR). Default: None (only the terms that are there)
         repeat: how often each entry counts: 2 lays a plain Harsanyi table (2^n entries) beside an AND-OR one,
@@ -56,6 +62,13 @@ def strength_curve(
 
     Raises:
         InputError: no such scope, more terms than ``pad_to``, or an effect that is not finite.
+        OptionError: ``repeat`` below 1.
+
+    Examples::
+
+        >>> table = hoi.measures.k_sii(torch.tensor([0.0, 2.0, 1.0, 7.0]))
+        >>> hoi.measures.strength_curve(table, pad_to=4).values
+        array([1.  , 0.5 , 0.25, 0.  ])
     """
     found = as_tables(tables)
     check_count("repeat", repeat)

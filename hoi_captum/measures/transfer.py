@@ -21,6 +21,13 @@ class Transfer:
         scopes: m of them, the models.
         kinds: t of them, sorted.
         shares: (samples, t, m), 0 to 1; NaN where a scope has no salient set of the kind.
+
+    Examples::
+
+        >>> f, g = (lambda x: x[:, 0] * x[:, 1]), (lambda x: x[:, 0] * x[:, 1] + x[:, 0])
+        >>> table = hoi.GeneralizableAndOr([f, g]).interact(torch.tensor([[2.0, 3.0]]))[0]
+        >>> hoi.measures.transferability(table).of("and")
+        array([[1. , 0.5]])
     """
 
     scopes: tuple[str, ...]
@@ -48,6 +55,14 @@ class SharedRatios:
         orders: (K,), 1 to the highest.
         all: (samples, m, K, 2) sums of the positive and of the negative salient effects, in the unit of v.
         shared: the same, limited to the terms that are salient in every scope.
+
+    Examples::
+
+        >>> f, g = (lambda x: x[:, 0] * x[:, 1]), (lambda x: x[:, 0] * x[:, 1] + x[:, 0])
+        >>> table = hoi.GeneralizableAndOr([f, g]).interact(torch.tensor([[2.0, 3.0]]))[0]
+        >>> sums = hoi.measures.shared_ratios(table)
+        >>> sums.orders, sums.ratio.shape
+        (array([1, 2]), (2, 2, 2))
     """
 
     scopes: tuple[str, ...]
@@ -90,7 +105,7 @@ def transferability(
     Args:
         tables: one for each sample, each with a scope for each model.
         fraction: salient is what exceeds this part of the reference. Default: 0.05
-        k: salient are the k strongest; None takes the threshold.
+        k: salient are the k strongest; None takes the threshold. Default: None
         signs: count a set as common only if its effects have the same sign in all models. Default: False
         relative_to: the reference of the threshold, see :func:`salient`. Default: largest
 
@@ -100,6 +115,14 @@ def transferability(
     Raises:
         OptionError: an option out of range.
         InputError: tables of different scopes.
+
+    Examples::
+
+        >>> terms = [hoi.Term((0, 1), "and", f"model:{i}", 2.0) for i in range(2)]
+        >>> terms.append(hoi.Term((0,), "and", "model:1", 1.0))
+        >>> table = hoi.Interactions.from_terms("ab", terms, provenance=hoi.Provenance("by-hand"))
+        >>> hoi.measures.transferability(table).mean  # all of the first model's, half of the second's
+        array([[1. , 0.5]])
     """
     found = as_tables(tables)
     kept = (
@@ -144,6 +167,14 @@ def shared_ratios(
     Raises:
         OptionError: an option out of range.
         InputError: tables of different scopes.
+
+    Examples::
+
+        >>> terms = [hoi.Term((0, 1), "and", f"model:{i}", 2.0) for i in range(2)]
+        >>> terms.append(hoi.Term((0,), "and", "model:1", 1.0))
+        >>> table = hoi.Interactions.from_terms("ab", terms, provenance=hoi.Provenance("by-hand"))
+        >>> hoi.measures.shared_ratios(table).ratio[1, :, 0]  # of positive effects of orders 1 and 2
+        array([0., 1.])
     """
     found = as_tables(tables)
     scopes = scopes_of(found[0])

@@ -72,9 +72,20 @@ def draw_coalitions(n: int, count: int | None, *, sampling: str = "subsets", see
             come short where many are drawn, since none is drawn twice. Default: subsets
         seed: of the random numbers. Default: 0
 
+    Returns:
+        (c, n) bool, True where a player is present.
+
     Raises:
         InputError: one player, or all coalitions of more than 20.
         OptionError: ``count`` or ``sampling`` out of range.
+
+    Examples::
+
+        >>> hoi.measures.draw_coalitions(2, None)
+        array([[False,  True],
+               [ True, False]])
+        >>> hoi.measures.draw_coalitions(30, 100, sampling="sizes").shape
+        (100, 30)
     """
     check_choice("sampling", sampling, SAMPLING)
     if count is not None:

@@ -28,6 +28,14 @@ class Case:
         layer: of the model, for methods that explain one.
         call: more arguments: ``target``, ``feature_mask``, ...
         background: 64 rows like the inputs, for methods that learn from data.
+
+    Examples::
+
+        >>> from hoi_captum.testing import Case, smooth_net
+        >>> net = smooth_net()
+        >>> case = Case(net, torch.ones(3, 4), net.inner, {"target": 1})
+        >>> case.model(case.inputs).shape
+        torch.Size([3, 3])
     """
 
     model: Any

@@ -40,11 +40,28 @@ class MethodConformance(ContractChecks, StateChecks, ResultChecks):
             method = MyMethod
             options = {"seed": 0}
             waivers = {"test_half_precision_runs": "its solver needs float32"}
+
+    Examples::
+
+        >>> from hoi_captum.testing import MethodConformance
+        >>> class TestMyMethod(MethodConformance):
+        ...     method = hoi.TaylorCAM
+        ...     waivers = {"test_half_precision_runs": "its solver needs float32"}
+        >>> "test_half_precision_runs" in TestMyMethod.checks()
+        True
     """
 
 
 class GameConformance(MethodConformance, InteractionChecks):
-    """For methods that need nothing of a model but its outputs: any function will do."""
+    """For methods that need nothing of a model but its outputs: any function will do.
+
+    Examples::
+
+        >>> from hoi_captum.testing import GameConformance
+        >>> class TestMyMethod(GameConformance):
+        ...     method = hoi.GeneralizableAndOr
+        >>> TestMyMethod().test_token_ids_are_explained()  # pytest runs each check so
+    """
 
     def test_gradients_are_not_needed(self) -> None:
         """A forward function without any gradient is explained."""
@@ -75,7 +92,15 @@ class GameConformance(MethodConformance, InteractionChecks):
 
 
 class GradientConformance(MethodConformance, InteractionChecks):
-    """For methods that differentiate the model."""
+    """For methods that differentiate the model.
+
+    Examples::
+
+        >>> from hoi_captum.testing import GradientConformance
+        >>> class TestMyMethod(GradientConformance):
+        ...     method = hoi.TaylorCAM
+        >>> TestMyMethod().test_frozen_parameters_do_not_matter()  # pytest runs each check so
+    """
 
     def test_parameters_get_no_gradients(self) -> None:
         """Also where the caller trains: gradients that are there stay as they are."""
@@ -108,7 +133,15 @@ class GradientConformance(MethodConformance, InteractionChecks):
 
 
 class LayerConformance(MethodConformance):
-    """For methods that learn from a layer and explain it: ``M(forward_func, layer).fit(data)``."""
+    """For methods that learn from a layer and explain it: ``M(forward_func, layer).fit(data)``.
+
+    Examples::
+
+        >>> from hoi_captum.testing import LayerConformance
+        >>> class TestMyMethod(LayerConformance):
+        ...     method = hoi.LayerLocalCorEx
+        >>> TestMyMethod().test_unfitted_it_says_so()  # pytest runs each check so
+    """
 
     # a fit to numbers that were rounded otherwise may find another optimum
     compares_dtypes = False
@@ -208,7 +241,15 @@ class LayerConformance(MethodConformance):
 
 
 class SeveralModelsConformance(GameConformance):
-    """For methods that explain several models together: ``M([f, g])``."""
+    """For methods that explain several models together: ``M([f, g])``.
+
+    Examples::
+
+        >>> from hoi_captum.testing import SeveralModelsConformance
+        >>> class TestMyMethod(SeveralModelsConformance):
+        ...     method = hoi.GeneralizableAndOr
+        >>> TestMyMethod().test_several_models_are_declared()  # pytest runs each check so
+    """
 
     def test_several_models_are_declared(self) -> None:
         """``several_models`` says that a list is taken."""

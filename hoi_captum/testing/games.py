@@ -31,6 +31,7 @@ class MultilinearGame:
 
     Examples::
 
+        >>> from hoi_captum.testing import MultilinearGame
         >>> game = MultilinearGame(3, {(0, 1): 2.0, (2,): -1.0})
         >>> game(torch.tensor([[1.0, 2.0, 3.0]]))
         tensor([1.])
@@ -92,15 +93,45 @@ class MultilinearGame:
 
 
 def planted_pair() -> MultilinearGame:
-    """Five players: 0 and 3 act together, 1 and 2 alone, 4 is a dummy."""
+    """Five players: 0 and 3 act together, 1 and 2 alone, 4 is a dummy.
+
+    Returns:
+        MultilinearGame: five players.
+
+    Examples::
+
+        >>> from hoi_captum.testing import planted_pair
+        >>> planted_pair().dividends(torch.ones(5))
+        {(0, 3): 2.0, (1,): 1.0, (2,): -0.5}
+    """
     return MultilinearGame(5, {(0, 3): 2.0, (1,): 1.0, (2,): -0.5})
 
 
 def planted_triple() -> MultilinearGame:
-    """Five players: 0, 1 and 3 act together, 2 and 4 alone."""
+    """Five players: 0, 1 and 3 act together, 2 and 4 alone.
+
+    Returns:
+        MultilinearGame: five players.
+
+    Examples::
+
+        >>> from hoi_captum.testing import planted_triple
+        >>> planted_triple().dividends(torch.ones(5))
+        {(0, 1, 3): 2.0, (2,): 1.0, (4,): 0.25}
+    """
     return MultilinearGame(5, {(0, 1, 3): 2.0, (2,): 1.0, (4,): 0.25})
 
 
 def two_alike() -> MultilinearGame:
-    """Five players, of whom 1 and 2 can be exchanged."""
+    """Five players, of whom 1 and 2 can be exchanged.
+
+    Returns:
+        MultilinearGame: five players.
+
+    Examples::
+
+        >>> from hoi_captum.testing import two_alike
+        >>> two_alike().shapley_values(torch.ones(5))
+        tensor([ 1.0000,  0.5000,  0.5000,  0.1250, -0.3750], dtype=torch.float64)
+    """
     return MultilinearGame(5, {(0, 1): 1.0, (0, 2): 1.0, (3,): 0.5, (3, 4): -0.75})

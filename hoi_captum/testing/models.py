@@ -108,25 +108,77 @@ class EmbeddingScores(nn.Module):
 
 
 def smooth_net(seed: int = 0) -> SmoothNet:
-    """A :class:`SmoothNet` in evaluation mode."""
+    """A :class:`SmoothNet` in evaluation mode.
+
+    Args:
+        seed (int): of the weights. Default: 0
+
+    Returns:
+        *torch.nn.Module*: (B, 4) -> (B, 3); its layer ``inner`` has 8 neurons.
+
+    Examples::
+
+        >>> from hoi_captum.testing import smooth_net
+        >>> smooth_net()(torch.ones(2, 4)).shape
+        torch.Size([2, 3])
+    """
     net: SmoothNet = _seeded(SmoothNet, seed)
     return net
 
 
 def two_inputs(seed: int = 0) -> TwoInputs:
-    """A :class:`TwoInputs` in evaluation mode."""
+    """A :class:`TwoInputs` in evaluation mode.
+
+    Args:
+        seed (int): of the weights. Default: 0
+
+    Returns:
+        *torch.nn.Module*: (B, 2) and (B, 3) -> (B, 2); its layer ``inner`` has 6 neurons.
+
+    Examples::
+
+        >>> from hoi_captum.testing import two_inputs
+        >>> two_inputs()(torch.ones(2, 2), torch.ones(2, 3)).shape
+        torch.Size([2, 2])
+    """
     net: TwoInputs = _seeded(TwoInputs, seed)
     return net
 
 
 def stateful_net(seed: int = 0) -> StatefulNet:
-    """A :class:`StatefulNet` in evaluation mode."""
+    """A :class:`StatefulNet` in evaluation mode.
+
+    Args:
+        seed (int): of the weights. Default: 0
+
+    Returns:
+        *torch.nn.Module*: (B, 4) -> (B, 2); its layer ``inner`` has 8 neurons.
+
+    Examples::
+
+        >>> from hoi_captum.testing import stateful_net
+        >>> stateful_net()(torch.ones(2, 4)).shape
+        torch.Size([2, 2])
+    """
     net: StatefulNet = _seeded(StatefulNet, seed)
     return net
 
 
 def tiny_cnn(seed: int = 0) -> ImageNet:
-    """An :class:`ImageNet` in evaluation mode."""
+    """An :class:`ImageNet` in evaluation mode.
+
+    Args:
+        seed (int): of the weights. Default: 0
+
+    Returns:
+        *torch.nn.Module*: (B, 1, 8, 8) -> (B, 3); its layer ``maps`` has 6 channels.
+
+    Examples::
+
+        >>> from hoi_captum.testing import tiny_cnn
+        >>> tiny_cnn()(torch.ones(2, 1, 8, 8)).shape
+        torch.Size([2, 3])
+    """
     net: ImageNet = _seeded(ImageNet, seed)
     return net
 
@@ -135,8 +187,17 @@ def tiny_bert(seed: int = 0, *, attention: str = "sdpa") -> EmbeddingScores:
     """A BERT of two layers and 16 dimensions with two classes, on embeddings.
 
     Args:
-        seed: of the weights.
-        attention: ``attn_implementation``.
+        seed: of the weights. Default: 0
+        attention: ``attn_implementation``. Default: sdpa
+
+    Returns:
+        *torch.nn.Module*: embeddings (B, T, 16) -> (B, 2); its layer ``block`` gives (B, T, 16).
+
+    Examples::
+
+        >>> from hoi_captum.testing import tiny_bert
+        >>> tiny_bert()(torch.ones(2, 5, 16)).shape  # two classes
+        torch.Size([2, 2])
     """
     from transformers import BertConfig, BertForSequenceClassification
 
@@ -159,8 +220,17 @@ def tiny_llama(seed: int = 0, *, attention: str = "sdpa") -> EmbeddingScores:
     """A LLaMA of two layers and 16 dimensions with a vocabulary of 30, on embeddings.
 
     Args:
-        seed: of the weights.
-        attention: ``attn_implementation``.
+        seed: of the weights. Default: 0
+        attention: ``attn_implementation``. Default: sdpa
+
+    Returns:
+        *torch.nn.Module*: embeddings (B, T, 16) -> (B, 30); its layer ``block`` gives (B, T, 16).
+
+    Examples::
+
+        >>> from hoi_captum.testing import tiny_llama
+        >>> tiny_llama()(torch.ones(2, 5, 16)).shape  # scores of the next token
+        torch.Size([2, 30])
     """
     from transformers import LlamaConfig, LlamaForCausalLM
 

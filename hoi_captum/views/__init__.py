@@ -138,6 +138,7 @@ def _on_call(function: str, what: str) -> Callable[..., Any]:
     return view
 
 
+#: The drawings by name: functions ``(interactions, layout=None, **options)`` that give a matplotlib Figure.
 VIEWS: dict[str, Callable[..., Any]] = {
     "arcs": _on_call("arc_plot", "A text with arcs for pairs and beads for larger groups."),
     "by-order": _on_call("by_order_plot", "Sums of positive and of negative scores by order."),

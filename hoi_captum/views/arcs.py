@@ -52,17 +52,24 @@ def arc_plot(
 
     Args:
         interactions: the table to draw.
-        layout: a TextLayout; without one the players' names are written in a line.
-        scope: draw this scope alone; None draws a panel for each.
-        k: number of pairs drawn in a panel, at most; faint ones are left out.
-        groups: number of terms of order 3 and above drawn in a panel, at most.
-        title: of the figure.
+        layout: a TextLayout; without one the players' names are written in a line. Default: None
+        scope: draw this scope alone; None draws a panel for each. Default: None
+        k: number of pairs drawn in a panel, at most; faint ones are left out. Default: 12
+        groups: number of terms of order 3 and above drawn in a panel, at most. Default: 6
+        title: of the figure. Default: None
 
     Returns:
         Figure.
 
     Raises:
         InputError: a text of other players.
+
+    Examples::
+
+        >>> table = hoi.measures.k_sii(torch.tensor([0.0, -1.0, 0.5, 2.0])).with_players(["not", "bad"])
+        >>> figure = hoi.views.arc_plot(table)
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['not', 'bad', '+2.50']
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch

@@ -27,8 +27,11 @@ def side_by_side(tables: Mapping[str, Interactions]) -> Interactions:
 
     Examples::
 
-        >>> first, second = method.interact(inputs)
-        >>> matrix_plot(side_by_side({"a film": first, "a bad film": second}))
+        >>> model = hoi.TaylorCAM(lambda x: x[:, 0] * x[:, 1])
+        >>> first, second = model.interact(torch.tensor([[2.0, 3.0], [1.0, 1.0]]))
+        >>> both = hoi.views.side_by_side({"a film": first, "a bad film": second})
+        >>> both.scope_names, both.scores
+        (('a bad film', 'a film'), array([6., 1.]))
     """
     given = list(tables.values()) if isinstance(tables, Mapping) else []
     if not given or not all(isinstance(table, Interactions) for table in given):

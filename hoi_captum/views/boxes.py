@@ -44,11 +44,11 @@ def pair_boxes_plot(
 
     Args:
         interactions: the table to draw.
-        layout: an ImageLayout.
+        layout: an ImageLayout. Default: None
         k: number of panels, at most. Default: 6
         order: draw sets of this order alone (2: pairs). Default: None (2 and above)
         scope: draw this scope alone. Default: None (all)
-        title: of the figure.
+        title: of the figure. Default: None
 
     Returns:
         Figure: panels from the strongest to the weakest.
@@ -56,6 +56,14 @@ def pair_boxes_plot(
     Raises:
         InputError: the layout is not that of an image, or not of as many players.
         OptionError: k below 1.
+
+    Examples::
+
+        >>> from hoi_captum.core.example import ImageLayout
+        >>> layout = ImageLayout(torch.zeros(2, 4, 3), torch.tensor([[0, 0, 1, 1]]).expand(2, 4))
+        >>> table = hoi.measures.k_sii(torch.tensor([0.0, -1.0, 0.5, 2.0])).with_players(["left", "right"])
+        >>> hoi.views.pair_boxes_plot(table, layout).axes[0].get_title()
+        '1. left · right'
     """
     if not isinstance(layout, ImageLayout):
         raise InputError(

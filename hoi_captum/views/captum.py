@@ -55,12 +55,12 @@ def text_record(
         interactions: the table; each term is shared evenly among its players (the Shapley value for AND and
             OR terms). Without ``scope`` several scopes are averaged.
         layout: the text; without one the players' names are the words. A player that stands at several places
-            has its share divided among them.
-        scope: use this scope alone.
-        prediction, probability: what the model predicted, and how surely.
-        truth: the true class.
-        target: the class that was explained; None takes the provenance's.
-        convergence: convergence delta, if known.
+            has its share divided among them. Default: None
+        scope: use this scope alone. Default: None
+        prediction, probability: what the model predicted, and how surely. Default: –, NaN
+        truth: the true class. Default: –
+        target: the class that was explained; None takes the provenance's. Default: None
+        convergence: convergence delta, if known. Default: NaN
 
     Returns:
         captum.attr.visualization.VisualizationDataRecord: ``word_attributions`` is (words,) float32, divided
@@ -70,6 +70,13 @@ def text_record(
 
     Raises:
         InputError: no such scope, or a text of other players.
+
+    Examples::
+
+        >>> table = hoi.measures.k_sii(torch.tensor([0.0, -1.0, 0.5, 2.0])).with_players(["not", "bad"])
+        >>> record = hoi.views.text_record(table)
+        >>> record.raw_input_ids, record.word_attributions.round(decimals=2), record.attr_score
+        ([Markup('not'), Markup('bad')], tensor([1.0000, 0.1400]), 2.0)
     """
     from captum.attr import visualization
     from markupsafe import escape
@@ -105,10 +112,17 @@ def text_html(records: Iterable[Any], legend: bool = True) -> str:
     Args:
         records: VisualizationDataRecords. Those of :func:`text_record` are escaped already; the strings of
             any other record are escaped here.
-        legend: say what the colours mean.
+        legend: say what the colours mean. Default: True
 
     Returns:
         HTML of one ``<div>``.
+
+    Examples::
+
+        >>> table = hoi.measures.k_sii(torch.tensor([0.0, -1.0, 0.5, 2.0])).with_players(["<not>", "bad"])
+        >>> html = hoi.views.text_html([hoi.views.text_record(table)])
+        >>> "&lt;not&gt;" in html, "<not>" in html
+        (True, False)
     """
     from markupsafe import escape
 
@@ -190,13 +204,21 @@ def image_figure(
         layout: the image and its players. An image outside [0, 1] is brought there for display.
         method, sign, outlier_perc, alpha_overlay, show_colorbar, fig_size: as in Captum; ``masked_image`` and
             ``alpha_scaling`` show the absolute value for sign "all".
-        title: above the image.
+        title: above the image. Default: None
 
     Returns:
         Figure.
 
     Raises:
         InputError: an unknown method or sign, or values of a shape that fits neither players nor image.
+
+    Examples::
+
+        >>> from hoi_captum.core.example import ImageLayout
+        >>> layout = ImageLayout(torch.zeros(2, 4, 3), torch.tensor([[0, 0, 1, 1]]).expand(2, 4))
+        >>> figure = hoi.views.image_figure([1.0, -0.5], layout, title="two halves")
+        >>> figure.axes[0].get_title(), figure.axes[0].images[-1].get_array()[0].tolist()
+        ('two halves', [1.0, 1.0, -0.5, -0.5])
     """
     from matplotlib.figure import Figure
 

@@ -35,13 +35,19 @@ def accuracy_change_plot(
         clusters: their names or numbers, (k,). Default: None (0..k-1)
         sizes: rows of each, (k,). Default: None (not told)
         focus: position of the cluster that the change was aimed at: its name is bold. Default: None
-        title: of the figure.
+        title: of the figure. Default: None
 
     Returns:
         Figure: bars from one zero line; under each the cluster, its accuracy before and its rows.
 
     Raises:
         InputError: arrays of different lengths, or accuracies outside 0..1.
+
+    Examples::
+
+        >>> figure = hoi.views.accuracy_change_plot([0.9, 0.8], [0.85, 0.8], clusters=["cats", "dogs"])
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['−5.0', '0']
     """
     first, last = (np.asarray(a, dtype=np.float64) for a in (before, after))
     k = len(first) if first.ndim == 1 else -1

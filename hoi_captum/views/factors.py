@@ -41,14 +41,21 @@ def factors_plot(
 
     Args:
         interactions: a table with soft memberships, such as :meth:`LocalCorEx.interactions` gives.
-        layout: not used; every plot takes it.
+        layout: not used; every plot takes it. Default: None
         scope: factors of this scope alone. Default: None (of all)
         k: factors drawn, those of the largest score. Default: 6
         members: bars in a panel, those of the largest weight; the title tells how many there are. Default: 12
-        title: of the figure.
+        title: of the figure. Default: None
 
     Returns:
         Figure: all panels on one scale.
+
+    Examples::
+
+        >>> term = hoi.Term((0, 1), "corex", "cluster:3", 1.5, weights=(0.9, 0.4))
+        >>> table = hoi.Interactions.from_terms("abc", [term], provenance=hoi.Provenance("by-hand"))
+        >>> hoi.views.factors_plot(table).axes[0].get_title()
+        'cluster:3: TC 1.50, 2 members'
     """
     shown = only_scope(interactions, scope)
     shown = shown.take(np.nonzero(np.isfinite(shown.scores) & (shown.orders > 0))[0])
@@ -68,7 +75,8 @@ def factors_plot(
         head = f"TC {term.score:.2f}, {count}"
         number = _number(interactions, term.score)
         # one region for all is told by the title of the figure
-        scope = "" if number and len(best.scope_names) == 1 else shorten(term.scope or "", 24)
+        alone = not term.scope or (number and len(best.scope_names) == 1)
+        scope = "" if alone else shorten(term.scope, 24)
         place = ", ".join(filter(None, (scope, number)))
         rows.append((f"{place}: {head}" if place else head, names, weights[first]))
     figure, axes = _panels([len(names) for _, names, _ in rows])
@@ -119,13 +127,19 @@ def mi_bars_plot(
         k: bars in a panel. Default: 10
         n_rows: rows of the fit; tells which variables are members (by the default threshold): the others
             are pale. Default: None (none pale)
-        title: of the figure.
+        title: of the figure. Default: None
 
     Returns:
         Figure: a panel for each factor, all on one scale.
 
     Raises:
         InputError: shapes that do not fit, values that are not finite, or a factor that does not exist.
+
+    Examples::
+
+        >>> figure = hoi.views.mi_bars_plot([[0.9, 0.1]], ["age", "height"])
+        >>> figure.axes[0].get_title(), [text.get_text() for text in figure.axes[0].texts]
+        ('factor 0', ['0.90', '0.10'])
     """
     table = np.atleast_2d(np.asarray(mi, dtype=np.float64))
     if table.ndim != 2 or not table.size or not np.isfinite(table).all():

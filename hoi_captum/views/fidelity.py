@@ -34,12 +34,23 @@ def faithfulness_plot(
         curves: what :func:`hoi_captum.measures.faithfulness` gives, by label; or one without. Tables of one
             game, judged by the same coalitions, have one reference; else each has its own, in its colour.
         k: terms drawn at most. Default: None (to where every curve has become flat)
-        title: of the figure.
+        title: of the figure. Default: None
 
     Returns:
         Figure: from R^2 = 0; what is below (the mean does better) is cut. The legend tells the largest R^2
         drawn and its gain over the additive fit, and by how many coalitions the curves were judged: for each
         curve where they differ.
+
+    Raises:
+        InputError: no curves, or more than there are colours for.
+
+    Examples::
+
+        >>> v = torch.tensor([0.0, 0, 0, 4, 0, 0, 0, 4])  # players 1 and 2 act together, 0 does nothing
+        >>> judged = hoi.measures.faithfulness(hoi.measures.k_sii(v))
+        >>> figure = hoi.views.faithfulness_plot({"k-SII": judged})
+        >>> [text.get_text() for text in figure.legends[0].get_texts()]
+        ['k-SII: 1.000 (+0.400)', 'additive least-squares fit: 0.600']
     """
     from matplotlib.lines import Line2D
 

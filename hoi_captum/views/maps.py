@@ -39,13 +39,19 @@ def map_plot(
         values: (n,) one for each row, or several columns by name: a panel for each. Default: None (one
             colour)
         label: name of a single column. Default: ""
-        title: of the figure.
+        title: of the figure. Default: None
 
     Returns:
         Figure.
 
     Raises:
         InputError: points that are not (n, 2) finite numbers, or values of another length.
+
+    Examples::
+
+        >>> figure = hoi.views.map_plot([[0.0, 0.0], [0.1, 0.1], [1.0, 1.0]], ["cat", "cat", "dog"])
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['cat', 'dog']
     """
     xy = np.asarray(points, dtype=np.float64)
     if xy.ndim != 2 or xy.shape[1] != 2 or not len(xy) or not np.isfinite(xy).all():

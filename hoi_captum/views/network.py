@@ -49,15 +49,22 @@ def network_plot(
 
     Args:
         interactions: the table to draw.
-        layout: not used; every plot takes it.
-        scope: draw this scope alone; None draws a panel for each.
-        k: number of pairs drawn in a panel, at most; faint ones are left out.
+        layout: not used; every plot takes it. Default: None
+        scope: draw this scope alone; None draws a panel for each. Default: None
+        k: number of pairs drawn in a panel, at most; faint ones are left out. Default: 14
         groups: number of terms of order 3 and above drawn in a panel, at most. Default: None (2, or all
             that are among the six strongest terms)
-        title: of the figure.
+        title: of the figure. Default: None
 
     Returns:
         Figure: of more than 24 players only those with the largest shares are drawn; the note says so.
+
+    Examples::
+
+        >>> table = hoi.measures.k_sii(torch.tensor([0.0, -1.0, 0.5, 2.0])).with_players(["not", "bad"])
+        >>> figure = hoi.views.network_plot(table)
+        >>> [text.get_text() for text in figure.axes[0].texts][:3]
+        ['not', 'bad', '+2.50  k-sii  not · bad']
     """
     parts, note = panels(interactions, scope)
     n = len(interactions.players)

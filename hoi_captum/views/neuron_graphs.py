@@ -36,10 +36,20 @@ def neuron_graph_plot(
         values: (n,) numbers, such as activations. Default: None
         labels: (n,) numbers of groups or classes, -1 for none. Default: None
         names: of the labels 0, 1, ... Default: None
-        title: of the figure.
+        title: of the figure. Default: None
+
+    Returns:
+        Figure.
 
     Raises:
         InputError: values or labels of another number of nodes.
+
+    Examples::
+
+        >>> figure = hoi.views.neuron_graph_plot(hoi.graphs.star(5), title="a star")
+        >>> nodes = figure.axes[0].collections[-1]
+        >>> nodes.get_offsets().shape
+        (5, 2)
     """
     from matplotlib.collections import LineCollection
     from matplotlib.lines import Line2D

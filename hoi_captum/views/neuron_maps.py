@@ -59,7 +59,7 @@ def neuron_maps_plot(
         maps: (h, w) or (k, h, w), of :meth:`GraphSpectral.neuron_map`; NaN is no unit.
         names: above each. Default: None
         groups: (h, w) or (h w,) numbers of groups, whose borders are drawn. Default: None
-        title: of the figure.
+        title: of the figure. Default: None
 
     Returns:
         Figure. Maps without a negative value are pale to dark, others orange to blue; each map has its own
@@ -67,6 +67,12 @@ def neuron_maps_plot(
 
     Raises:
         InputError: other shapes, or groups of another number of units.
+
+    Examples::
+
+        >>> figure = hoi.views.neuron_maps_plot(np.eye(3)[None], ["a diagonal"])
+        >>> figure.axes[0].get_title(), figure.axes[0].images[0].get_array().shape
+        ('a diagonal', (3, 3))
     """
     figure, _ = _maps(maps, names, groups, title, "")
     return figure
@@ -107,7 +113,15 @@ def class_maps_plot(class_maps: MapsOfClasses, *, contrast: bool = False, title:
     Args:
         class_maps: of :meth:`GraphSpectral.class_maps`.
         contrast: minus the mean of all classes. Default: False
-        title: of the figure.
+        title: of the figure. Default: None
+
+    Examples::
+
+        >>> net, data = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh()), torch.randn(300, 4)
+        >>> method = hoi.GraphSpectral(net, net[1], method="layout", n_swaps=100).fit(data)
+        >>> maps = method.class_maps(data, labels=torch.arange(300) % 2)
+        >>> [axes.get_title() for axes in hoi.views.class_maps_plot(maps).axes]
+        ['0', '1']
     """
     if not contrast:
         return neuron_maps_plot(class_maps.maps, class_maps.names, title=title)
@@ -124,7 +138,15 @@ def segmentation_plot(class_maps: MapsOfClasses, *, title: str | None = None) ->
 
     Args:
         class_maps: of :meth:`GraphSpectral.class_maps`.
-        title: of the figure.
+        title: of the figure. Default: None
+
+    Examples::
+
+        >>> net, data = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh()), torch.randn(300, 4)
+        >>> method = hoi.GraphSpectral(net, net[1], method="layout", n_swaps=100).fit(data)
+        >>> maps = method.class_maps(data, labels=torch.arange(300) % 2)
+        >>> [text.get_text() for text in hoi.views.segmentation_plot(maps).legends[0].get_texts()]
+        ['0', '1']
     """
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
@@ -181,7 +203,7 @@ def map_words_html(
         maps: (t, h, w), of ``neuron_map(..., each=True)`` for the text.
         groups: (k,) of :class:`GraphSpectral`'s ``groups_``.
         chosen: numbers of groups. Default: None (all, those whose activity varies most first)
-        legend: say what the colours mean.
+        legend: say what the colours mean. Default: True
 
     Returns:
         HTML of one ``<div>``, by Captum's ``format_word_importances``; everything is escaped. Colours are of
@@ -189,6 +211,13 @@ def map_words_html(
 
     Raises:
         InputError: as many maps as words are expected, and a group for each unit.
+
+    Examples::
+
+        >>> maps = np.arange(8.0).reshape(2, 2, 2)  # of two words; each row of a map is a group
+        >>> html = hoi.views.map_words_html(["<b>not</b>", "bad"], maps, [0, 0, 1, 1])
+        >>> "<b>not" in html, "&lt;b&gt;not" in html
+        (False, True)
     """
     from captum.attr import visualization
 
@@ -231,8 +260,16 @@ def neuron_map_plot(
 
     Args:
         interactions: a table with ``units`` and ``map_shape`` among its arrays; others are said to have none.
-        layout: not used; every plot takes it.
-        title: of the figure.
+        layout: not used; every plot takes it. Default: None
+        title: of the figure. Default: None
+
+    Examples::
+
+        >>> net, data = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh()), torch.randn(300, 4)
+        >>> method = hoi.GraphSpectral(net, net[1], graph=(2, 4), method="layout", n_swaps=100).fit(data)
+        >>> figure = hoi.views.neuron_map_plot(method.interact(data[:1])[0])
+        >>> figure.axes[0].images[0].get_array().shape
+        (2, 4)
     """
     arrays = interactions.arrays
     shape = shape_of_map(interactions)

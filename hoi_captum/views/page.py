@@ -81,8 +81,24 @@ def save_page(
 ) -> Path:
     """Write :func:`render_page` to a file, all or nothing.
 
+    Args:
+        interactions, layout: as of :func:`render_page`.
+        path (path): of the file.
+        options: of :func:`render_page`.
+
+    Returns:
+        *Path*: the path.
+
     Raises:
         FileError: the file cannot be written.
+
+    Examples::
+
+        >>> from tempfile import TemporaryDirectory
+        >>> table = hoi.measures.k_sii(torch.tensor([0.0, -1.0, 0.5, 2.0]))
+        >>> with TemporaryDirectory() as folder:
+        ...     hoi.views.save_page(table, path=f"{folder}/page.html").stat().st_size > 1000
+        True
     """
     text = render_page(interactions, layout, **options)
     with atomic_path(path) as temporary:
@@ -108,16 +124,24 @@ def render_page(
     Args:
         interactions: the table.
         layout: the explained text, image or table row; None shows a neuron map, or lists the players.
-        title: of the document.
-        heading: above the page; None takes the title.
-        subtitle: below the heading; None tells the target and the models.
-        max_terms: number of sets of players in the page: the strongest, over all scopes.
+            Default: None
+        title: of the document. Default: Interactions
+        heading: above the page; None takes the title. Default: None
+        subtitle: below the heading; None tells the target and the models. Default: None
+        max_terms: number of sets of players in the page: the strongest, over all scopes. Default: 400
 
     Returns:
         the HTML.
 
     Raises:
         InputError: max_terms below 0, or a layout of other players.
+
+    Examples::
+
+        >>> table = hoi.measures.k_sii(torch.tensor([0.0, -1.0, 0.5, 2.0])).with_players(["<not>", "bad"])
+        >>> page = hoi.views.render_page(table, title="not bad")
+        >>> page.splitlines()[0], "<title>not bad</title>" in page, "<not>" in page
+        ('<!doctype html>', True, False)
     """
     if max_terms < 0:
         raise InputError(f"expected max_terms to be at least 0, got {max_terms}")

@@ -52,10 +52,11 @@ def partner_maps_plot(
     Args:
         interactions: the table; pairs as :func:`pair_matrix` reads them.
         layout: where the players stand; without an image or a text their names are written in a line.
+            Default: None
         anchors: ids or names of the players. Default: None (the k that interact most)
         k: number of players where ``anchors`` does not name them. Default: 4
         scope: of this scope alone. Default: None (the mean of all)
-        title: of the figure.
+        title: of the figure. Default: None
 
     Returns:
         Figure: one axes for each player.
@@ -63,6 +64,13 @@ def partner_maps_plot(
     Raises:
         InputError: an anchor that is no player, or a layout of other players.
         OptionError: k below 1.
+
+    Examples::
+
+        >>> table = hoi.measures.k_sii(torch.tensor([0.0, -1.0, 0.5, 2.0])).with_players(["not", "bad"])
+        >>> figure = hoi.views.partner_maps_plot(table, anchors=["not"])
+        >>> figure.axes[0].texts[0].get_text()
+        '“not”: 2.50 in all, +2.50 with “bad”'
     """
     check_places(len(interactions.players), layout)
     table = only_scope(interactions, scope)
@@ -89,7 +97,7 @@ def partner_records(
 
     Args:
         interactions, anchors, k, scope: as in :func:`partner_maps_plot`.
-        layout: the text; without one the players' names are the words.
+        layout: the text; without one the players' names are the words. Default: None
 
     Returns:
         list of captum.attr.visualization.VisualizationDataRecord: one for each anchor. ``word_attributions``
@@ -100,6 +108,13 @@ def partner_records(
     Raises:
         InputError: an anchor that is no player, or a layout of other players.
         OptionError: k below 1.
+
+    Examples::
+
+        >>> table = hoi.measures.k_sii(torch.tensor([0.0, -1.0, 0.5, 2.0])).with_players(["not", "bad"])
+        >>> record = hoi.views.partner_records(table, anchors=["not"])[0]
+        >>> record.word_attributions, record.attr_score
+        (tensor([0., 1.]), 2.5)
     """
     from captum.attr import visualization
     from markupsafe import Markup, escape
@@ -144,11 +159,18 @@ def partner_html(
     """The records of :func:`partner_records` as Captum's table of coloured words, without IPython.
 
     Args:
-        interactions, layout, anchors, k, scope: as there.
-        legend: say what the colours mean.
+        interactions, layout, anchors, k, scope: as of :func:`partner_records`.
+        legend: say what the colours mean. Default: True
 
     Returns:
         HTML of one ``<div>``.
+
+    Examples::
+
+        >>> table = hoi.measures.k_sii(torch.tensor([0.0, -1.0, 0.5, 2.0])).with_players(["not", "<bad>"])
+        >>> html = hoi.views.partner_html(table, anchors=["not"])
+        >>> "&lt;bad&gt;" in html, "<bad>" in html
+        (True, False)
     """
     table = only_scope(interactions, scope)
     records = partner_records(table, layout, anchors, k=k)

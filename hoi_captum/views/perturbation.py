@@ -41,13 +41,20 @@ def perturbation_plot(
         classes: names of the outputs, (C,). Default: None (0, 1, ...)
         rows: names of the B inputs or factors. Default: None
         output_label: what the outputs are. Default: output
-        title: of the figure.
+        title: of the figure. Default: None
 
     Returns:
         Figure: a row for each of the B; curves of the five outputs that change most.
 
     Raises:
         InputError: neither decoded nor outputs, or shapes that do not fit.
+
+    Examples::
+
+        >>> outputs = np.array([[[0.2, 0.8]], [[0.5, 0.5]], [[0.9, 0.1]]])  # strengths, one input, classes
+        >>> figure = hoi.views.perturbation_plot([-1.0, 0.0, 1.0], outputs=outputs, classes=["cat", "dog"])
+        >>> figure.axes[0].lines[0].get_ydata()
+        array([0.8, 0.5, 0.1])
     """
     moves = np.asarray(strengths, dtype=np.float64)
     if moves.ndim != 1 or not len(moves) or not np.isfinite(moves).all() or (np.diff(moves) <= 0).any():

@@ -22,6 +22,16 @@ class PivotedTerms:
         scores: (r, s) float64; NaN where the set has no term in that scope. Terms of one set, kind and
             scope are added.
         rows: (r, s) int64, the (first) term of the table behind each score; -1 where there is none.
+
+    Examples::
+
+        >>> terms = [hoi.Term((0, 1), "and", f"model:{i}", 2.0) for i in range(2)]
+        >>> terms.append(hoi.Term((0,), "and", "model:1", 1.0))
+        >>> table = hoi.Interactions.from_terms("ab", terms, provenance=hoi.Provenance("by-hand"))
+        >>> side = hoi.views.pivot(table)
+        >>> side.members, side.scores
+        (((0, 1), (0,)), array([[ 2.,  2.],
+               [nan,  1.]]))
     """
 
     members: tuple[tuple[int, ...], ...]
@@ -67,6 +77,19 @@ def pivot(interactions: Interactions) -> PivotedTerms:
 
     Rows are sorted by the largest absolute score over the scopes (ties: smaller order first, then
     players, then kind). Vectorised over the terms of one order, so that 2^16 terms take well under a second.
+
+    Args:
+        interactions: the table.
+
+    Returns:
+        PivotedTerms: r rows for s scopes.
+
+    Examples::
+
+        >>> terms = [hoi.Term((0, 1), "and", f"model:{i}", 2.0 + i) for i in range(2)]
+        >>> table = hoi.Interactions.from_terms("ab", terms, provenance=hoi.Provenance("by-hand"))
+        >>> hoi.views.pivot(table).scores
+        array([[2., 3.]])
     """
     scopes = interactions.scope_names
     kind_names, kinds = np.unique(interactions.kinds, return_inverse=True)

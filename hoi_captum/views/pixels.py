@@ -39,13 +39,19 @@ def pixel_map_plot(
         own_scale: each image from white to its own strongest pixel, not on one scale. Default: False
         outlier_perc: percent of the pixels, the strongest, that may lie beyond the scale, as in Captum: a
             factor may be all but one pixel, which would leave nothing else to see. Default: 1
-        title: of the figure.
+        title: of the figure. Default: None
 
     Returns:
         Figure.
 
     Raises:
         InputError: shapes that do not fit, or values that are not finite.
+
+    Examples::
+
+        >>> figure = hoi.views.pixel_map_plot([0.25, 0.0, 0.0, 0.04], (2, 2), outlier_perc=0)
+        >>> figure.axes[0].images[0].get_array().round(2).tolist()
+        [[0.5, 0.0], [0.0, 0.2]]
     """
     table = np.atleast_2d(np.asarray(mi, dtype=np.float64))
     if len(size) != 2 or table.ndim != 2 or not len(table) or table.shape[1] != size[0] * size[1]:

@@ -45,6 +45,23 @@ def default_plot(interactions: Interactions, layout: Layout | None = None, **opt
 
     Arcs over a text; the regions of an image, or its strongest pairs apart where every pair has a score;
     factors with their members; for anything else a network, or a matrix where every pair has a score.
+
+    Args:
+        interactions: the table to draw.
+        layout: of the input. Default: None
+        options: of the drawing that is chosen.
+
+    Returns:
+        Figure.
+
+    Examples::
+
+        >>> from hoi_captum.core.example import TextLayout
+        >>> table = hoi.measures.k_sii(torch.tensor([0.0, -1.0, 0.5, 2.0])).with_players(["not", "bad"])
+        >>> text = TextLayout((("not", 0), (" ", -1), ("bad", 1)))
+        >>> figure = hoi.views.default_plot(table, text)  # arcs
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['not', 'bad', '+2.50']
     """
     dense = wording_of(interactions).dense
     match layout:
@@ -78,14 +95,21 @@ def matrix_plot(
 
     Args:
         interactions: the table to draw.
-        layout: not used; every plot takes it.
-        scope: draw this scope alone; None draws a panel for each.
+        layout: not used; every plot takes it. Default: None
+        scope: draw this scope alone; None draws a panel for each. Default: None
         spread: share out terms of order 3 and above among their pairs (see :meth:`Interactions.matrix`).
-        title: of the figure.
+        title: of the figure. Default: None
 
     Returns:
         Figure: one image of n x n per scope, all on one colour scale: symmetric about zero, or from zero
         where scores have no sign, or cross derivatives are all positive.
+
+    Examples::
+
+        >>> table = hoi.measures.k_sii(torch.tensor([0.0, -1.0, 0.5, 2.0])).with_players(["not", "bad"])
+        >>> figure = hoi.views.matrix_plot(table)
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['+0.50', '+2.50', '+2.50', '−1.00']
     """
     given = interactions
     interactions = given if spread else with_pairs(given)
@@ -178,13 +202,20 @@ def by_order_plot(
 
     Args:
         interactions: the table to draw.
-        layout: not used; every plot takes it.
-        scope: draw this scope alone; None draws a panel for each.
-        title: of the figure.
+        layout: not used; every plot takes it. Default: None
+        scope: draw this scope alone; None draws a panel for each. Default: None
+        title: of the figure. Default: None
 
     Returns:
         Figure: bars in the unit of the scores from one zero line, all panels on one scale. The positive and
         the negative terms of a (kind, order) are summed apart, so that they cannot cancel out of sight.
+
+    Examples::
+
+        >>> table = hoi.measures.k_sii(torch.tensor([0.0, -1.0, 0.5, 2.0])).with_players(["not", "bad"])
+        >>> figure = hoi.views.by_order_plot(table)
+        >>> [text.get_text() for text in figure.axes[0].texts]  # orders 1 (up, down) and 2
+        ['+0.50', '−1.00', '+2.50']
     """
     from matplotlib.patches import Patch
 

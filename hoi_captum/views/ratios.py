@@ -33,11 +33,23 @@ def shared_ratio_plot(
         names: of the models. Default: None (the scopes)
         log: a symmetric logarithmic axis, as in the paper. Default: False
         unit: of the effects. Default: score
-        title: of the figure.
+        title: of the figure. Default: None
 
     Returns:
         Figure: a panel for each model, all on one scale; positive sums up, negative ones down, pale all and
         dark shared. The number at a bar is the share.
+
+    Raises:
+        InputError: another number of names than of models.
+
+    Examples::
+
+        >>> terms = [hoi.Term((0, 1), "and", f"model:{i}", 2.0) for i in range(2)]
+        >>> terms.append(hoi.Term((0,), "and", "model:1", 1.0))
+        >>> table = hoi.Interactions.from_terms("ab", terms, provenance=hoi.Provenance("by-hand"))
+        >>> figure = hoi.views.shared_ratio_plot(hoi.measures.shared_ratios(table))
+        >>> [text.get_text() for text in figure.axes[1].texts]  # of the second model, orders 1 and 2
+        ['0 %', '100 %']
     """
     from matplotlib.patches import Patch
 

@@ -52,18 +52,27 @@ def region_plot(
 
     Args:
         interactions: the table to draw.
-        layout: an ImageLayout.
-        scope: draw this scope alone; None draws a panel for each.
-        k: number of pairs drawn in a panel, at most; faint ones are left out.
+        layout: an ImageLayout. Default: None
+        scope: draw this scope alone; None draws a panel for each. Default: None
+        k: number of pairs drawn in a panel, at most; faint ones are left out. Default: 8
         groups: number of terms of order 3 and above drawn in a panel, at most. Default: None (2, or all
             that are among the six strongest terms)
-        title: of the figure.
+        title: of the figure. Default: None
 
     Returns:
         Figure.
 
     Raises:
         InputError: the layout is not that of an image, or not of as many players.
+
+    Examples::
+
+        >>> from hoi_captum.core.example import ImageLayout
+        >>> layout = ImageLayout(torch.zeros(2, 4, 3), torch.tensor([[0, 0, 1, 1]]).expand(2, 4))
+        >>> table = hoi.measures.k_sii(torch.tensor([0.0, -1.0, 0.5, 2.0])).with_players(["left", "right"])
+        >>> figure = hoi.views.region_plot(table, layout)
+        >>> [text.get_text() for text in figure.axes[0].texts][:3]
+        ['left', 'right', '+2.50  k-sii  left · right']
     """
     if not isinstance(layout, ImageLayout):
         raise InputError(

@@ -34,13 +34,19 @@ def scree_plot(
             :func:`hoi_captum.corex.advise_threshold`: members of each factor with the noise floor, the knee
             and the default threshold.
         factors: of members: which factors. Default: None (the first six)
-        title: of the figure.
+        title: of the figure. Default: None
 
     Returns:
         Figure: the information of variables as the correlation sqrt(1 - exp(-2 MI)), which ends at 1.
 
     Raises:
         InputError: another object, or a factor that does not exist.
+
+    Examples::
+
+        >>> advice = hoi.corex.advise_threshold([[0.9, 0.01, 0.7]], n_rows=100)
+        >>> hoi.views.scree_plot(advice).axes[0].get_title()
+        'factor 0: 2 members'
     """
     match advice:
         case FactorAdvice():
@@ -130,13 +136,20 @@ def choice_plot(advice: ClusterAdvice | DimensionAdvice, *, title: str | None = 
 
     Args:
         advice: of :func:`hoi_captum.corex.advise_clusters` or :func:`hoi_captum.corex.advise_dimensions`.
-        title: of the figure.
+        title: of the figure. Default: None
 
     Returns:
         Figure.
 
     Raises:
         InputError: another object.
+
+    Examples::
+
+        >>> rows = np.vstack([np.random.default_rng(0).normal(m, 0.1, size=(30, 2)) for m in (0, 5)])
+        >>> advice = hoi.corex.advise_clusters(rows, ks=(2, 3), embedder=None, min_rows=20)
+        >>> [axes.get_ylabel() for axes in hoi.views.choice_plot(advice).axes]
+        ['silhouette', 'inertia', 'smallest cluster, rows']
     """
     match advice:
         case ClusterAdvice():

@@ -115,14 +115,22 @@ def shared_plot(
 
     Args:
         interactions: a table with a scope for each model; what is not finite is left out.
-        layout: not used; every plot takes it.
+        layout: not used; every plot takes it. Default: None
         fraction: salient is what exceeds this part of the model's largest absolute effect. Default: 0.05
         k: sets listed in a column, at most. Default: 10
-        title: of the figure.
+        title: of the figure. Default: None
 
     Returns:
         Figure: a column of the salient sets of all models, with a bar for each (A, B, ...), then one for each
         model; all bars on one scale.
+
+    Examples::
+
+        >>> terms = [hoi.Term((0, 1), "and", f"model:{i}", 2.0 + i) for i in range(2)]
+        >>> table = hoi.Interactions.from_terms("ab", terms, provenance=hoi.Provenance("by-hand"))
+        >>> figure = hoi.views.shared_plot(table)
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['a · b', '+2.00  A', '+3.00  B']
     """
     from matplotlib.patches import Patch
 

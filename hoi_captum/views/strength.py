@@ -36,13 +36,19 @@ def strength_plot(
 
     Args:
         interactions: the table to draw; what is not finite is left out.
-        layout: not used; every plot takes it.
-        scope: draw this scope alone; None draws a curve for each.
+        layout: not used; every plot takes it. Default: None
+        scope: draw this scope alone; None draws a curve for each. Default: None
         log: a logarithmic axis of strengths. Default: False
-        title: of the figure.
+        title: of the figure. Default: None
 
     Returns:
         Figure: as :func:`strength_curves_plot`.
+
+    Examples::
+
+        >>> figure = hoi.views.strength_plot(hoi.measures.k_sii(torch.tensor([0.0, -1.0, 0.5, 2.0])))
+        >>> figure.axes[0].lines[0].get_ydata()
+        array([1. , 0.4, 0.2])
     """
     parts, note = panels(interactions, scope)
     curves = {}
@@ -65,11 +71,21 @@ def strength_curves_plot(
     Args:
         curves: what :func:`hoi_captum.measures.strength_curve` gives, by label; or one without.
         log: a logarithmic axis of strengths, down to 1e-4 of the largest. Default: False
-        title: of the figure.
-        note: below the figure.
+        title: of the figure. Default: None
+        note: below the figure. Default: ""
 
     Returns:
         Figure: each curve in parts of its own largest effect; the legend tells how many effects exceed 5 %.
+
+    Raises:
+        InputError: more curves than there are colours for.
+
+    Examples::
+
+        >>> curve = hoi.measures.strength_curve(hoi.measures.k_sii(torch.tensor([0.0, -1.0, 0.5, 2.0])))
+        >>> figure = hoi.views.strength_curves_plot({"k-SII": curve})
+        >>> [text.get_text() for text in figure.legends[0].get_texts()]
+        ['k-SII: 3 of 3 above 5 %']
     """
     from matplotlib.lines import Line2D
 

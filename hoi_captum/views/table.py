@@ -51,9 +51,9 @@ def interaction_table(
 
     Args:
         interactions: the table to show.
-        k: number of rows.
-        scope: show this scope alone; None shows all side by side.
-        shared: keep only the sets that stand in every scope.
+        k: number of rows. Default: 10
+        scope: show this scope alone; None shows all side by side. Default: None
+        shared: keep only the sets that stand in every scope. Default: False
 
     Returns:
         rich.table.Table: rank, players, kind, order, a signed score for each scope (``–`` where the set has
@@ -61,6 +61,16 @@ def interaction_table(
         result knows it of a set that is shown (headed "synergy", or "switched off" where there are sets of
         three and more, whose sign is not synergy), and a bar of the largest absolute score. Names are printed
         literally, rich markup included.
+
+    Raises:
+        InputError: ``k`` below 1, or no such scope.
+
+    Examples::
+
+        >>> table = hoi.measures.k_sii(torch.tensor([0.0, -1.0, 0.5, 2.0])).with_players(["not", "bad"])
+        >>> found = hoi.views.interaction_table(table, k=2)
+        >>> found.row_count, [cell.plain for cell in found.columns[1].cells]
+        (2, ['not · bad', 'bad'])
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import ast
-import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-import hoi_captum as hoi
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "hoi_captum"
@@ -30,9 +27,9 @@ UNDOCUMENTED = {
 TESTED_ELSEWHERE = {
     "__init__.py": ("test_public_names.py", "its names are all it has"),
     "__main__.py": ("test_cli.py", "one call, made by the tests in a process"),
-    "adapters/pretrained.py": ("adapters/test_huggingface.py", "models by their name"),
     "authoring.py": ("test_authoring.py", "its names are all it has"),
     "built_in.py": ("test_registry.py", "a plugin like any other"),
+    "preparation.py": ("test_explanation.py", "what explain and estimate do first"),
     "core/arguments.py": ("core/test_games.py", "what a masked game is given"),
     "core/differentiable.py": ("core/test_derivatives.py", "what derivatives need, and refuse"),
     "core/gated_method.py": ("methods/taylor_cam/test_method.py", "a base class; the method stands on it"),
@@ -207,20 +204,6 @@ def test_what_is_public_is_documented(module: str) -> None:
         assert ast.get_docstring(tree)
     bare = {node.name for node in public_definitions(tree) if not ast.get_docstring(node)}
     assert bare == UNDOCUMENTED.get(module, set())
-
-
-def test_what_users_call_is_documented() -> None:
-    """Methods and properties of the classes of the public names; those that override inherit the text."""
-    bare = []
-    for name in hoi.__all__:
-        value = getattr(hoi, name)
-        if not isinstance(value, type):
-            continue
-        for attribute, member in vars(value).items():
-            is_code = callable(member) or isinstance(member, property | classmethod | staticmethod)
-            if is_code and not attribute.startswith("_") and not inspect.getdoc(getattr(value, attribute)):
-                bare.append(f"{name}.{attribute}")
-    assert bare == ["Provenance.to_json", "Provenance.from_json"]  # a pair that says it all
 
 
 def own_test(module: str) -> str:

@@ -46,6 +46,12 @@ def test_factors_are_drawn_by_total_correlation_members_by_information(table):
     assert len({ax.get_ylim() for ax in figure.axes}) == 1
 
 
+def test_a_factor_without_a_region_has_no_place():
+    terms = [Term((0, 2), "corex", None, 1.0, (0.5, 0.6))]
+    figure = views.factors_plot(Interactions.from_terms(("u", "v", "w"), terms, provenance=Provenance("m")))
+    assert [ax.get_title() for ax in figure.axes] == ["TC 1.00, 2 members"]
+
+
 def test_what_finds_no_room_is_told(table):
     figure = views.factors_plot(table, k=1, members=1)
     assert bars(figure.axes[0]) == [("$x$", 1.25)]

@@ -81,7 +81,7 @@ class AndOrInteractions(Interactions):
         Args:
             fraction: of the reference, 0 to 1. Default: 0.05
             relative_to: ``largest``, the model's largest absolute effect, or ``effect``, its
-                |v(N) - v(empty)|; see :func:`hoi_captum.measures.salient`. Default: largest
+                ``|v(N) - v(empty)|``; see :func:`hoi_captum.measures.salient`. Default: largest
         """
         return salient(self, fraction, relative_to=relative_to)[0]
 
