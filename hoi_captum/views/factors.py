@@ -75,8 +75,8 @@ def factors_plot(
         head = f"TC {term.score:.2f}, {count}"
         number = _number(interactions, term.score)
         # one region for all is told by the title of the figure
-        alone = not term.scope or (number and len(best.scope_names) == 1)
-        scope = "" if alone else shorten(term.scope, 24)
+        told = number and len(best.scope_names) == 1
+        scope = shorten(term.scope, 24) if term.scope and not told else ""
         place = ", ".join(filter(None, (scope, number)))
         rows.append((f"{place}: {head}" if place else head, names, weights[first]))
     figure, axes = _panels([len(names) for _, names, _ in rows])
