@@ -16,6 +16,7 @@ PEER = "captum.attr"
 IMPORTS = {
     PEER: "import captum.attr",
     "hoi_captum": "import hoi_captum",
+    "hoi_captum, one method": "import hoi_captum; hoi_captum.GeneralizableAndOr",
     "hoi_captum, all methods": "import hoi_captum; hoi_captum.methods()",
     "hoi_captum, every public name": "import hoi_captum as hoi; [getattr(hoi, name) for name in hoi.__all__]",
 }

@@ -166,7 +166,7 @@ class Explanation:
             interactions = _result_class(metadata).unpack(arrays, metadata)
             return cls(interactions, unpack_layout(json.loads(metadata["layout"]), arrays))
         except (LookupError, ValueError, TypeError, AttributeError) as error:
-            raise FileError(f"{path} is damaged: {error!r}") from error
+            raise FileError(f"{path} is damaged ({error!r}); write it anew") from error
 
     def to_json(self) -> str:
         """All terms with names, scores and how they were computed, as JSON."""

@@ -218,7 +218,8 @@ def _accepts(family: type[Adapter], model: nn.Module, tokenizer: Any, transforms
         return family.accepts(model, tokenizer=tokenizer, transforms=transforms)
     except Exception as error:  # one bad adapter must not keep the others from their models
         reason = f"its accepts() raised {type(error).__name__}: {error}"
-        warnings.warn(f"the adapter {family.__name__} was passed over: {reason}", PluginWarning, stacklevel=3)
+        said = f"the adapter {family.__name__} was passed over: {reason}; tell the author of its plugin"
+        warnings.warn(said, PluginWarning, stacklevel=3)
         return False
 
 

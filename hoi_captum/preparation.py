@@ -92,7 +92,10 @@ def prepared(
     options = merged(method_options, options)
     several = isinstance(model, list | tuple)
     if several and not getattr(cls, "several_models", False):
-        raise InputError(f"{cls.__name__} explains one model, got a {type(model).__name__} of {len(model)}")
+        raise InputError(
+            f"{cls.__name__} explains one model, got a {type(model).__name__} of {len(model)}; explain "
+            "each by itself"
+        )
     adapters = adapters_for(
         model,
         tokenizer=tokenizer,

@@ -30,11 +30,11 @@ def check_destination(path: Path) -> str:
     if suffix not in _ENDINGS:
         raise OptionError(f"expected a file that ends in one of {', '.join(_ENDINGS)}; got {path.name!r}")
     if not path.parent.is_dir():
-        raise FileError(f"cannot write {path}: there is no directory {path.parent}")
+        raise FileError(f"cannot write {path}: there is no directory {path.parent}; make it first")
     if path.is_dir():
-        raise FileError(f"cannot write {path}: it is a directory")
+        raise FileError(f"cannot write {path}: it is a directory; name a file in it")
     if not os.access(path.parent, os.W_OK):
-        raise FileError(f"cannot write {path}: no permission to write in {path.parent}")
+        raise FileError(f"cannot write {path}: no permission to write in {path.parent}; name another place")
     return suffix
 
 

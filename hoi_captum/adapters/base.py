@@ -125,7 +125,11 @@ def example_options(adapter: Adapter, given: Mapping[str, Any], target: Any = No
     options = {name: value for name, value in given.items() if value is not None}
     unknown = [name for name in options if name not in accepted]
     if unknown:
-        raise OptionError(f"{', '.join(unknown)} cannot be used with a {adapter.family} model")
+        known = ", ".join(name for name in accepted if name not in ("raw", "target"))
+        raise OptionError(
+            f"{', '.join(unknown)} cannot be used with a {adapter.family} model, whose inputs take {known}; "
+            "leave it out"
+        )
     return options | ({"target": target} if "target" in accepted else {})
 
 

@@ -131,7 +131,7 @@ class LearnedBaseline:
             lists = {key: tuple(item) for key, item in record.items() if isinstance(item, list)}
             return cls(torch.from_numpy(np.array(arrays["value"])), **(record | lists))
         except (LookupError, ValueError, TypeError, AttributeError) as error:
-            raise FileError(f"{path} is damaged: {error!r}") from error
+            raise FileError(f"{path} is damaged ({error!r}); write it anew") from error
 
 
 def value_of(baseline: Any) -> Any:

@@ -64,7 +64,9 @@ class Checkpoint:
             raise OptionError(f"expected checkpoint to be a path, got {type(path).__name__}")
         self.path = Path(path)
         if not self.path.parent.is_dir():
-            raise FileError(f"cannot write {self.path}: there is no directory {self.path.parent}")
+            raise FileError(
+                f"cannot write {self.path}: there is no directory {self.path.parent}; make it first"
+            )
         self._file = ValueFile(self.path) if os.path.lexists(self.path) else None
         self.resumed_rows = 0
 

@@ -83,7 +83,7 @@ class Players:
             masks.append(torch.arange(start, start + cells, device=x.device).view(1, *x.shape[1:]))
             start += cells
         if start == 0:
-            raise PlayerError("the inputs have no cells, so there are no players")
+            raise PlayerError("the inputs have no cells, so there are no players; give inputs that have some")
         return cls(tuple(masks), start)
 
     def presence(self, coalitions: Tensor, tensor: int, rows: Tensor | None = None) -> Tensor:

@@ -38,7 +38,7 @@ class PerModel(Sequence[T], Generic[T]):
 
     def __init__(self, *items: T) -> None:
         if not items:
-            raise InputError("PerModel expects one item for each model, got none")
+            raise InputError("PerModel expects one item for each model, got none: PerModel(for_f, for_g)")
         self._items = items
 
     def __getitem__(self, index: Any) -> Any:
@@ -178,7 +178,8 @@ class Example(Mapping[str, Any]):
             if other.names != first.names:
                 raise InputError(
                     f"the models must have the same players: model 0 has {len(first.names)} "
-                    f"{list(first.names)}, model {i} has {len(other.names)} {list(other.names)}"
+                    f"{list(first.names)}, model {i} has {len(other.names)} {list(other.names)}; "
+                    "name those that all have (players=[...])"
                 )
         if len(examples) == 1:
             return first

@@ -396,4 +396,4 @@ class Interactions:
         try:
             return cls.unpack(arrays, metadata)
         except (LookupError, TypeError, ValueError) as error:
-            raise FileError(f"{path} is damaged: {error!r}") from error
+            raise FileError(f"{path} is damaged ({error!r}); write it anew") from error

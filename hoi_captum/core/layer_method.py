@@ -276,7 +276,8 @@ class LayerMethod(LayerAttribution):
         method = cls._read_file(path, forward_func, layer, device_ids)
         if method.layer_name_ != (here := method._layer_name()):
             warnings.warn(
-                f"{path} is of the layer {method.layer_name_!r} and is given {here!r}: is it the same?",
+                f"{path} is of the layer {method.layer_name_!r} and is given {here!r}; if that is not the "
+                "same layer, give the one of the fit",
                 DataWarning,
                 stacklevel=2,
             )

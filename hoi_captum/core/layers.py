@@ -170,7 +170,10 @@ def read_layer(
     tensors = _gathered(seen, device_ids) if len(seen) > 1 else next(iter(seen.values()))
     if not tensors:
         side = "input" if at_input else "output"
-        raise InputError(f"the {side} of the layer {type(layer).__name__} holds no tensor")
+        raise InputError(
+            f"the {side} of the layer {type(layer).__name__} holds no tensor; choose another (see "
+            "model.named_modules())"
+        )
     return LayerReading(tensors, output, max(runs.values()))
 
 

@@ -126,7 +126,10 @@ class GameMethod(PerturbationAttribution):
     def __init__(self, forward_func: Callable[..., Any] | Sequence[Callable[..., Any]]) -> None:
         is_list = isinstance(forward_func, list | tuple)
         if is_list and not self.several_models:
-            raise InputError(f"{type(self).__name__} explains one model, got a {type(forward_func).__name__}")
+            raise InputError(
+                f"{type(self).__name__} explains one model, got a {type(forward_func).__name__}; make one "
+                "for each model"
+            )
         models = list(forward_func) if isinstance(forward_func, list | tuple) else [forward_func]
         if not models or not all(callable(f) for f in models):
             raise InputError(
@@ -382,5 +385,6 @@ class GameMethod(PerturbationAttribution):
             raise InputError(
                 "the models must have the same players and batch, got "
                 + ", ".join(f"model {i}: {n} players, {b} rows" for i, (n, b) in enumerate(sizes))
+                + "; give PerModel inputs of as many rows, with the same ids in their feature_mask"
             )
         return games

@@ -78,6 +78,7 @@ class Target:
         except (IndexError, ValueError, TypeError) as error:
             raise TargetError(
                 f"target {self._given()} does not exist in an output of shape {tuple(output.shape)}: {error}"
+                "; give indices behind the dimension of rows"
             ) from error
         if chosen.numel() != len(output):
             way_out = (

@@ -193,7 +193,7 @@ def _cluster(points: NDArray[np.float64], clusterer: Any, n_clusters: int, seed:
     if noise:
         warnings.warn(
             f"{noise} of {len(labels)} rows are noise to {type(clusterer).__name__} (label -1) and belong to "
-            "no cluster",
+            "no cluster; make it less strict if they should",
             DataWarning,
             stacklevel=4,
         )

@@ -74,7 +74,7 @@ def load_local(cls: type[Local], path: str | os.PathLike[str]) -> Local:
     try:
         return unpack_local(cls, arrays, metadata["content"])
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise FileError(f"{path} is damaged: {error!r}") from error
+        raise FileError(f"{path} is damaged ({error!r}); write it anew") from error
 
 
 def unpack_local(cls: type[Local], arrays: Arrays, packed: str) -> Local:

@@ -54,7 +54,7 @@ def learned_graph(
     if constant.any():
         warnings.warn(
             f"{int(constant.sum())} of {len(constant)} neurons are constant over these rows and have no "
-            "neighbours",
+            "neighbours; leave them out, or give rows in which they vary",
             DataWarning,
             stacklevel=2,
         )

@@ -197,7 +197,10 @@ class GraphSpectralRegularizer:
             return
         tensors = tensors_in(output)
         if not tensors:
-            raise InputError(f"the output of the layer {type(module).__name__} holds no tensor")
+            raise InputError(
+                f"the output of the layer {type(module).__name__} holds no tensor; give another layer (see "
+                "model.named_modules())"
+            )
         if not tensors[0].numel():
             name = type(module).__name__
             raise InputError(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torchvision.models import resnet18
 
-from hoi_captum import adapt
+from hoi_captum import adapt, zoo
 from hoi_captum.adapters import OUTPUTS, Adapter
 from hoi_captum.adapters.tabular import TabularAdapter
 from hoi_captum.core.games import MaskedGame
@@ -44,6 +44,29 @@ def test_the_family_of_a_model(model, family):
         assert adapter.name == type(model).__name__
 
 
+@pytest.mark.parametrize(
+    "wrap",
+    [nn.DataParallel, lambda m: torch.compile(m, backend="eager")],
+    ids=["DataParallel", "torch.compile"],
+)
+@pytest.mark.parametrize("name", ["sentiment-bert-a", "sentiment-llama-a", "digits-resnet"])
+def test_a_wrapped_model_is_recognised_and_run_as_it_was_given(name, wrap):
+    model, processor = zoo.load(name)
+    wrapped = wrap(model)
+    processors = {"transforms" if name == "digits-resnet" else "tokenizer": processor}
+    adapter, plain = adapt(wrapped, **processors), adapt(model, **processors)
+    assert (adapter.family, adapter.name, adapter.labels) == (plain.family, plain.name, plain.labels)
+    assert adapter.model is adapter.forward_func.module is model
+    assert adapter.run is wrapped
+    assert adapter.default_layer() is plain.default_layer()
+
+
+def test_a_wrapped_model_that_nothing_accepts_is_named():
+    model, _ = zoo.load("sort-of-clevr")
+    with pytest.raises(InputError, match=r"a RelationNetwork, whose forward takes \(images, questions\)"):
+        adapt(nn.DataParallel(model))
+
+
 @pytest.mark.parametrize("model", [None, 3, len, nn.Linear, [mlp()]])
 def test_what_is_no_model(model):
     with pytest.raises(InputError, match="expected a model"):
@@ -74,7 +97,7 @@ for family in (SequenceClassifierAdapter, CausalLMAdapter):
     assert not family.accepts(model, tokenizer=None, transforms=None)
 assert ImageClassifierAdapter.accepts(model, tokenizer=None, transforms=None)
 assert "transformers" not in sys.modules
-from hoi_captum import adapt
+from hoi_captum import adapt, zoo
 adapter = adapt(model)
 assert type(adapter) is ImageClassifierAdapter
 adapter.example(__import__("torch").zeros(3, 8, 8))

@@ -271,6 +271,13 @@ def test_the_last_scores_of_a_model_that_gives_all(adapter_of):
     assert tree.work["token steps"] == promised(PLAYERS["up to the last"])
 
 
+def test_nothing_that_transformers_is_giving_up_is_used(adapter_of, recwarn):
+    tree, plain = both(adapter_of(made("llama")), *example(), PLAYERS["spread"])
+    close(tree.table(), plain.table())
+    assert tree.work["token steps"] == promised(PLAYERS["spread"])
+    assert not [str(w.message) for w in recwarn if "past_key_values" in str(w.message)]
+
+
 # ----------------------------------------------------------------- memory
 
 

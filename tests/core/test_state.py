@@ -12,9 +12,12 @@ from torch import nn
 
 from hoi_captum.core.state import (
     evaluation_mode,
+    frozen,
+    module_behind,
     preserved_rng,
     preserved_state,
     single_thread,
+    unwrapped,
     warn_of_training_mode,
 )
 from hoi_captum.errors import TrainingModeWarning
@@ -156,3 +159,53 @@ def test_the_module_behind_a_function_is_watched_over():
         model.eval()
     assert model.training
     assert torch.equal(model[1].running_mean, mean)
+
+
+def compiled(net: nn.Module) -> nn.Module:
+    return torch.compile(net, backend="eager")
+
+
+WRAPPERS = {
+    "compiled": compiled,
+    "parallel": nn.DataParallel,
+    "parallel, compiled": lambda net: compiled(nn.DataParallel(net)),
+    "compiled, parallel": lambda net: nn.DataParallel(compiled(net)),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+def test_a_wrapped_model_is_the_model(wrap):
+    net = model()
+    wrapped = wrap(net)
+
+    class Forward:
+        module = wrapped
+
+    before = flags(wrapped)
+    assert unwrapped(wrapped) is unwrapped(net) is net
+    assert module_behind(Forward()) is module_behind(wrapped) is net
+    with pytest.warns(TrainingModeWarning, match="Sequential is in training mode"):
+        warn_of_training_mode(wrapped)
+    with frozen(wrapped), evaluation_mode(wrapped):
+        assert not any(flags(net))
+    assert flags(wrapped) == before
+
+
+def test_a_model_with_a_part_called_module_is_no_wrapper():
+    net = nn.ModuleDict({"module": nn.Linear(2, 2)})
+    assert unwrapped(net) is net
+
+
+def test_a_model_is_not_judged_by_its_length():
+    class Empty(nn.Sequential):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def __len__(self) -> int:
+            return 0
+
+    net = Empty()
+    with frozen(net):
+        assert not net.weight.requires_grad
+    assert net.weight.requires_grad

@@ -358,7 +358,8 @@ def _standards(samples: Tensor) -> tuple[Tensor, Tensor, int]:
         raise InputError(f"expected a layer whose neurons vary over the data, got {count} constant ones")
     if count:
         warnings.warn(
-            f"{count} of {samples.shape[1]} neurons are constant over the data: the map says nothing of them",
+            f"{count} of {samples.shape[1]} neurons are constant over the data, and the map says nothing "
+            "of them; more data, or the layer before a ReLU, may have them vary",
             DataWarning,
             stacklevel=3,
         )

@@ -142,7 +142,10 @@ class MapReader(LayerMap):
             with tapped(self.layer, keep, at_input=self._at_input):
                 self.forward_func(*args)
             if not seen:
-                raise InputError(f"the layer {type(self.layer).__name__} did not run in the forward pass")
+                raise InputError(
+                    f"the layer {type(self.layer).__name__} did not run in the forward pass; choose "
+                    "one that the model runs"
+                )
             samples = self.pooling.samples(seen[-1], as_additional(tuple(args[n_inputs:])))
             self._check_neurons(samples.values.shape[-1])
             return samples.mean(self.units_.encode(samples.values))

@@ -96,12 +96,12 @@ def read_fitted(
         for name, value in content["learned"].items():
             setattr(method, name, value)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise FileError(f"{path} is damaged: {error!r}") from error
+        raise FileError(f"{path} is damaged ({error!r}); write it anew") from error
     now = some_weights(forward_func)
     if None not in (now, method._weights) and not _alike(now, method._weights):
         warnings.warn(
             f"{path} was learned of a model with other weights: its map says nothing of this one, unless it "
-            "differs behind the layer alone",
+            "differs behind the layer alone; fit it anew",
             DataWarning,
             stacklevel=4,
         )

@@ -100,7 +100,7 @@ def read_fitted(
         method.means_ = arrays[_MEANS]
         method.local_ = local
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise FileError(f"{path} is damaged: {error!r}") from error
+        raise FileError(f"{path} is damaged ({error!r}); write it anew") from error
     return method
 
 

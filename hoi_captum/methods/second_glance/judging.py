@@ -32,8 +32,8 @@ class Quality:
         r2: (k,) of each unit's gradient on held-out rows; NaN where it does not vary.
         pooled_r2: of all together.
         asymmetry: mean over the rows of the data of ``|J - J^T| / |J|``, units in standard deviations. The
-            true Hessian has none: what the surrogate has is error, and about as much of it is in what is left. 0
-            of a potential, whose error it does not show.
+            true Hessian has none: what the surrogate has is error, and about as much of it is in what is
+            left. 0 of a potential, whose error it does not show.
         zero_fraction: of the entries off the diagonal that the data show, those below 1e-6 in standard units.
         third_r2: of what was taught its Jacobian (order 3); NaN where nothing was.
         rows: of the data, held-out ones included.

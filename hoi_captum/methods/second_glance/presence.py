@@ -51,7 +51,10 @@ class Presence(UnitSpace):
         """
         highest = max(int(mask.max()) for batch in batches for mask in _masks(batch))
         if highest < 0:
-            raise PlayerError("the feature_mask of every row is -1 throughout: none of them has a unit")
+            raise PlayerError(
+                "the feature_mask of every row is -1 throughout: none of them has a unit; give ids 0, 1, ... "
+                "to the cells of units"
+            )
         return cls(max(highest + 1, named), gate)
 
     def measure(self, forward_func: Callable[..., Any], batch: Batch, target: Any) -> Measured:

@@ -101,7 +101,7 @@ def read_fitted(
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         if isinstance(error, OptionError):
             raise
-        raise FileError(f"{path} is damaged: {error!r}") from error
+        raise FileError(f"{path} is damaged ({error!r}); write it anew") from error
     return method, learned
 
 

@@ -182,7 +182,9 @@ def _cat(values: list[Tensor], place: int) -> Tensor:
     try:
         return torch.cat(values)
     except RuntimeError as error:
-        raise InputError(f"additional argument {place} has rows of different shapes: {error}") from error
+        raise InputError(
+            f"additional argument {place} has rows of different shapes ({error}); pad them to one"
+        ) from error
 
 
 def _shared(values: list[Any], place: int) -> Any:
