@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from hoi_captum.core.arguments import Arguments
-from hoi_captum.core.batches import Batch, batches
+from hoi_captum.core.batches import Batch, batches, check_inputs
 from hoi_captum.core.cost import Cost
+from hoi_captum.core.example import as_tensors
 from hoi_captum.core.gates import copies_of
 from hoi_captum.core.interactions import Interactions
-from hoi_captum.core.layers import check_layer, read_layer
+from hoi_captum.core.layers import check_cells, check_layer, read_layer
 from hoi_captum.core.options import check_choice
 from hoi_captum.core.pooling import Pooling
 from hoi_captum.core.progress import progress_bar
@@ -164,7 +165,21 @@ class LayerMethod(LayerAttribution):
             InputError: a layer that does not run, or arguments that do not fit.
             ModelOutputError: activations that are not finite.
         """
-        arguments = Arguments(forward_func, inputs, None, target, additional_forward_args)
+        check_inputs(forward_func, inputs, additional_forward_args)
+        try:
+            rows = self._rows(forward_func, inputs, target, additional_forward_args, at_input)
+        except InputError as error:
+            if any(x.dim() > 1 for x in as_tensors(inputs)):
+                raise
+            raise InputError(f"{error}; of one row, which has no dimension of rows, give x[None]") from error
+        for tensor in rows.tensors:
+            check_cells(tensor, self.pooling.neuron_dim)
+        return rows
+
+    def _rows(
+        self, forward_func: Callable[..., Any], inputs: Any, target: Any, additional: Any, at_input: bool
+    ) -> LayerRows:
+        arguments = Arguments(forward_func, inputs, None, target, additional)
         rows = torch.arange(arguments.n_examples)
         reading = read_layer(
             lambda *x: arguments.output(x, rows),

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from hoi_captum.core.layers import check_layer, tensors_in
+from hoi_captum.core.layers import check_cells, check_layer, tensors_in
 from hoi_captum.core.options import check_choice, check_count, check_number
 from hoi_captum.core.pooling import Pooling
 from hoi_captum.errors import FidelityWarning, InputError, ModelOutputError, OptionError
-from hoi_captum.graphs.checks import check_cells
 from hoi_captum.graphs.neuron_graph import LAPLACIANS, NeuronGraph
 from hoi_captum.graphs.penalty import FORMS, SmoothnessPenalty
 from hoi_captum.graphs.predefined import check_graph, graph_for, is_learned
@@ -229,7 +228,8 @@ class GraphSpectralRegularizer:
         if not self._ran:
             raise InputError(
                 f"the layer {type(self.layer).__name__} did not run since the last penalty(); call it once "
-                "for each forward pass, and give a module that the model calls"
+                "for each forward pass, give a module that the model calls, and attach before the first pass "
+                "of a compiled model"
             )
         rows, self._rows, self._ran = self._rows, [], False
         if not rows:

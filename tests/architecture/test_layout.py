@@ -41,7 +41,6 @@ TESTED_ELSEWHERE = {
     "core/rewriting.py": ("core/test_layer_norm.py", "a base class; what is rewritten stands on it"),
     "core/term.py": ("core/test_interactions.py", "a row of the table"),
     "errors.py": ("test_explanation.py", "classes without code; each test of an error uses them"),
-    "graphs/checks.py": ("graphs/test_regularizer.py", "what options are refused"),
     "hookspecs.py": ("test_registry.py", "a contract; the plugins there keep and break it"),
     "inputs.py": ("test_explanation.py", "the first half of explain()"),
     "saved.py": ("test_explanation.py", "the other half of Explanation.save and load"),

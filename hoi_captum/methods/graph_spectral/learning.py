@@ -15,9 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hoi_captum.core.batches import check_inputs
-from hoi_captum.core.example import as_tensors
-from hoi_captum.core.layer_method import LayerMethod, LayerRows
+from hoi_captum.core.layer_method import LayerMethod
 from hoi_captum.core.options import check_choice, check_count, check_flag, check_number
 from hoi_captum.core.pooling import Pooling
 from hoi_captum.core.state import preserved_state, warn_of_training_mode
@@ -30,7 +28,6 @@ from hoi_captum.errors import (
     OptionError,
 )
 from hoi_captum.graphs.affinities import AFFINITIES, correlations, graph_of_rows
-from hoi_captum.graphs.checks import check_cells
 from hoi_captum.graphs.groups import spectral_groups
 from hoi_captum.graphs.layouts import assign_to_graph
 from hoi_captum.graphs.neuron_graph import NeuronGraph
@@ -285,26 +282,6 @@ class LayerMap(LayerMethod):
                 FidelityWarning,
                 stacklevel=3,
             )
-
-    def _read(
-        self,
-        forward_func: Callable[..., Any],
-        inputs: Any,
-        target: Any = None,
-        additional_forward_args: Any = None,
-        *,
-        at_input: bool = False,
-    ) -> LayerRows:
-        check_inputs(forward_func, inputs, additional_forward_args)
-        try:
-            rows = super()._read(forward_func, inputs, target, additional_forward_args, at_input=at_input)
-        except InputError as error:
-            if any(x.dim() > 1 for x in as_tensors(inputs)):
-                raise
-            raise InputError(f"{error}; of one row, which has no dimension of rows, give x[None]") from error
-        for tensor in rows.tensors:
-            check_cells(tensor, self.pooling.neuron_dim)
-        return rows
 
     if not TYPE_CHECKING:  # a checker would take it that every attribute is there
 

@@ -454,6 +454,12 @@ def test_bad_data_are_refused(net, data):
         LayerLocalCorEx(net, nn.ReLU(), **QUICK).fit(data)
     with pytest.raises(InputError, match="at least one row"):
         method().fit([])
+    with pytest.raises(InputError, match=r"one row of the layer for each.*of one row.*give x\[None\]"):
+        method().fit(data[0])
+    with pytest.raises(InputError, match="as many inputs and additional arguments as the model takes, got 2"):
+        method().fit(data, additional_forward_args=data)
+    with pytest.raises(InputError, match="expected neuron_dim to be a dimension behind the rows"):
+        method(neuron_dim=7).fit(data)
     for partition in ("layer", "inputs"):
         with pytest.raises(ModelOutputError, match="NaN or infinity at the layer ReLU"):
             method(partition=partition).fit(data.clone().index_fill(1, torch.tensor(2), float("nan")))
