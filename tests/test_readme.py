@@ -12,10 +12,17 @@ import pytest
 
 from hoi_captum import zoo
 from hoi_captum.cli import main
+from tests.code_blocks import blocks
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-SCRIPTS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+BLOCKS = blocks(README, "python")
+SCRIPTS = [block.code for block in BLOCKS]
+
+# -W takes whole names of modules only, and no class of ours
+STRICT = (
+    "import warnings; from hoi_captum.errors import HoiWarning; warnings.simplefilter('error', HoiWarning)\n"
+)
 
 
 def test_there_is_a_script_for_each_family():
@@ -29,10 +36,10 @@ IDS += ["hessians", "one-image", "neurons", "ablation", "corex"]
 IDS += ["maps", "regularizer", "measures"]
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=IDS)
-def test_scripts_run(script, tmp_path):
+@pytest.mark.parametrize("block", BLOCKS, ids=IDS)
+def test_scripts_run(block, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning:hoi_captum", "-c", script],
+        [sys.executable, "-c", STRICT + block.code],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -40,8 +47,7 @@ def test_scripts_run(script, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
-    named = re.findall(r'(?:save|savefig)\("([^"]+)"', script)
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(named)
+    assert sorted(p.name for p in tmp_path.iterdir()) == block.saved
 
 
 def test_commands_run(tmp_path, monkeypatch, capsys):
