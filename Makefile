@@ -7,7 +7,7 @@ PLUGIN_BIN := $(VENV)/plugins/bin
 PLUGINS := $(VENV)/.plugins
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test real plugins tutorials docs lint format benchmarks clean
+.PHONY: demo test real matrix plugins tutorials docs lint format benchmarks clean
 
 demo: $(INSTALLED)
 	$(BIN)/hoi-captum demo
@@ -19,13 +19,17 @@ test: $(INSTALLED)
 real: $(VENV)/.real
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m real tests/real $(PYTEST_ARGS)
 
+# writes docs/matrix.md anew, from the tests of all methods, families of models and routes
+matrix: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.matrix
+
 # each plugin is installed into an environment of its own beside the first, whose packages that one sees
 plugins: $(PLUGINS)
 	OMP_NUM_THREADS=1 $(PLUGIN_BIN)/python -m pytest -n auto --dist loadfile -c plugins/pytest.ini plugins $(PYTEST_ARGS)
 
 # runs the notebooks from top to bottom; their claims are asserts, their files stay as they are
 tutorials: $(VENV)/.tutorials $(VENV)/.real
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider --nbmake --nbmake-timeout=300 tutorials $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -p no:cacheprovider --nbmake --nbmake-timeout=300 tutorials $(PYTEST_ARGS)
 
 # the site, in site/; a warning is an error: broken links, names that are not there, pages that ask the network
 docs: $(VENV)/.docs
@@ -62,6 +66,7 @@ benchmarks: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.second_glance_tables
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.graph_spectral
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.conformance
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.import_time
 
 # a virtual environment of its own, made anew when the requirements change
 $(INSTALLED): pyproject.toml requirements/torch.txt
