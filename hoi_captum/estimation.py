@@ -107,8 +107,9 @@ def estimate(
 
 def _cost(asked: Prepared) -> Cost:
     instance = asked.instance
-    if asked.learns_first and hasattr(instance, "fit_cost"):
+    if asked.learns_first:
         check_background(instance, asked.adapters[0], asked.background)
+    if asked.learns_first and hasattr(instance, "fit_cost"):
         if not isinstance(asked.background, Sized):
             raise InputError("expected background with a length, got a stream of rows, which none can count")
         return cast(Cost, instance.fit_cost(len(asked.background)))
@@ -139,7 +140,7 @@ def _timed(arguments: Arguments, rows: int) -> float:
     found = []
     for _ in range(_TIMES):
         started = time.perf_counter()
-        arguments.run(inputs, index)
+        arguments.run(inputs, index).cpu()  # a GPU answers before it is done: its numbers are waited for
         found.append(time.perf_counter() - started)
     return min(found) / rows  # the first is slow, and others may have the machine for a while
 
@@ -148,4 +149,4 @@ def _spoken(seconds: float) -> str:
     for unit, size in (("h", 3600), ("min", 60), ("s", 1)):
         if seconds >= 2 * size or (unit == "s" and seconds >= 1):
             return f"{seconds / size:.0f} {unit}"
-    return f"{seconds * 1e3:.2g} ms"
+    return f"{float(f'{seconds * 1e3:.2g}'):g} ms"  # two digits, and no exponent from 100 on

@@ -70,6 +70,10 @@ def test_rows_of_a_batch() -> None:
     assert method.cost(torch.ones(5, 4)).total == 5 * 16
     nid = hoi.TaylorNID(lambda x: x.prod(1), representatives="mean")
     assert nid.cost(torch.ones(5, 4)).total == 3 + 5 * 4  # rows that ask the same ask once
+    two = nid.cost(torch.ones(3, 4), feature_mask=torch.tensor([[0, 0, 1, 1], [0, 1, 0, 1], [0, 0, 1, 1]]))
+    assert (two.rows, two.total) == (2, 2 * (3 + 5 * 2))
+    of_classes = hoi.TaylorNID(nn.Linear(4, 3), representatives="mean")
+    assert of_classes.cost(torch.ones(4, 4), target=[0, 1, 2, 0]).rows == 3
 
 
 def test_long_solving_is_told() -> None:
@@ -119,6 +123,7 @@ def test_a_surrogate_is_counted_with_and_without_a_fit() -> None:
     assert around.cost.total == 3 * 128
     assert learned.cost.total == 3 * 300 + 3
     assert learned.cost.besides == "teaching the surrogate"
+    assert "about 3 forward passes" in str(learned), "a gradient is three passes, roughly"
     method = hoi.SecondGlance(lambda x: x[:, 0] * x[:, 1]).fit(data)
     assert method.cost(data[:7]).total == 3 * 7
 
@@ -167,7 +172,15 @@ def test_seconds_are_passes_times_a_pass() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(0.0004, "0.4 ms"), (0.25, "2.5e+02 ms"), (1.4, "1 s"), (119, "119 s"), (120, "2 min"), (9000, "2 h")],
+    [
+        (0.0004, "0.4 ms"),
+        (0.25, "250 ms"),
+        (0.9999, "1000 ms"),
+        (1.4, "1 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (9000, "2 h"),
+    ],
 )
 def test_times_are_spoken(seconds: float, said: str) -> None:
     told = hoi.Estimate("m", ("a",), Cost("1 player", 1), seconds)
@@ -184,6 +197,8 @@ def test_too_much_is_refused_with_its_cost() -> None:
 def test_bad_input_is_that_of_explain() -> None:
     with pytest.raises(InputError, match="learns from data before it explains: give background"):
         hoi.estimate(BERT, TEXT, "layer-local-corex")
+    with pytest.raises(InputError, match="learns from data before it explains: give background"):
+        hoi.estimate(BERT, TEXT, "taylor-nid")  # which learns without a pass of the model
     with pytest.raises(InputError, match="expected background with a length, got a stream"):
         hoi.estimate(BERT, TEXT, "layer-local-corex", background=iter([TEXT]))
     with pytest.raises(OptionError, match="has no option depth"):

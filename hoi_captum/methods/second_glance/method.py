@@ -257,7 +257,7 @@ class SecondGlance(GatedMethod):
 
     def fit_cost(self, rows: int) -> Cost:
         """What :meth:`fit` on so many rows, and then explaining one, would spend."""
-        return Cost(f"{rows:,} rows of data", GRADIENT, 1, GRADIENT * rows, "teaching the surrogate")
+        return Cost(f"{rows:,} rows of data", float(GRADIENT), 1, GRADIENT * rows, "teaching the surrogate")
 
     def quality(self, target: Any = None) -> Quality:
         """How far the surrogate of a target can be trusted: R^2, asymmetry, zeros.

@@ -312,9 +312,10 @@ class TaylorNID(GradientAttribution):
         Raises:
             InputError, TooManyPlayersError: as :meth:`attribute`.
         """
-        _, players = self._asked(inputs, baselines, target, additional_forward_args, feature_mask)
+        arguments, players = self._asked(inputs, baselines, target, additional_forward_args, feature_mask)
+        asked = len(self._questions(arguments, players, target, self._learned).distinct)
         k = players.count
-        return Cost(f"{k} players, sets of up to {self.settings.order}", self.settings.passes(k))
+        return Cost(f"{k} players, sets of up to {self.settings.order}", self.settings.passes(k), asked)
 
     # ---------------------------------------------------------------- one computation behind all verbs
     def _attributions(self, answer: _Answer, inputs: Any) -> Any:
@@ -338,13 +339,7 @@ class TaylorNID(GradientAttribution):
             if learned is None:
                 learned = Learned.of(given_rows(arguments, additional_forward_args), self.settings)
             learned.check_shapes(arguments)
-            questions = Questions(
-                arguments,
-                players,
-                target,
-                baselines=self.settings.multiply_by_inputs,
-                additional=learned.data.additional is None,
-            )
+            questions = self._questions(arguments, players, target, learned)
             table = partial(self._table, learned=learned, show_progress=show_progress)
             tables = list(map(table, questions.distinct))
         return _Answer(players, arguments.inputs, [tables[i] for i in questions.of_row])
@@ -358,6 +353,14 @@ class TaylorNID(GradientAttribution):
         players = Players.from_feature_mask(arguments.inputs, feature_mask)
         self.settings.check_players(players.count)
         return arguments, players
+
+    def _questions(
+        self, arguments: Arguments, players: Players, target: Any, learned: Learned | None
+    ) -> Questions:
+        # rows that are explained unfitted are data, and bring their additional arguments as such
+        own = not arguments.additional if learned is None else learned.data.additional is None
+        baselines = self.settings.multiply_by_inputs
+        return Questions(arguments, players, target, baselines=baselines, additional=own)
 
     def _table(self, question: Question, learned: Learned, show_progress: bool) -> TaylorNIDInteractions:
         started, settings, k = time.perf_counter(), self.settings, question.players.count
