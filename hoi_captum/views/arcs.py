@@ -180,19 +180,22 @@ def _draw_pairs(ax: Axes, line: Line, pairs: Interactions, scale: float, styles:
                 capstyle="butt",
             )
         )
-        spot = ((left + right) / 2, foot + lift + thick / 2 + 5)
-        if all(abs(spot[0] - x) > 44 or abs(spot[1] - y) > 12 for x, y in labels):
-            labels.append(spot)
-            ax.text(
-                *spot,
-                format_score(term.score, decimals),
-                ha="center",
-                va="center",
-                fontsize=7.5,
-                color=sign_colour(term.score),
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
-                zorder=5,
-            )
+        # above the arc, or below it; where a stronger one's label is in both, the arc has none
+        for place in (lift + thick / 2 + 5, lift - thick / 2 - 6):
+            spot = ((left + right) / 2, foot + place)
+            if all(abs(spot[0] - x) > 44 or abs(spot[1] - y) > 12 for x, y in labels):
+                labels.append(spot)
+                ax.text(
+                    *spot,
+                    format_score(term.score, decimals),
+                    ha="center",
+                    va="center",
+                    fontsize=7.5,
+                    color=sign_colour(term.score),
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+                    zorder=5,
+                )
+                break
 
 
 def _draw_groups(ax: Axes, line: Line, terms: Interactions, scale: float, styles: dict[str, Any]) -> None:

@@ -121,6 +121,12 @@ def test_arcs_say_the_scores_and_draw_or_dashed(review):
     assert styles == {"solid", "dashed"} or styles == {"-", "--"}
 
 
+def test_both_kinds_of_one_pair_of_neighbours_have_their_scores():
+    terms = [Term((0, 1), "or", None, -0.85), Term((0, 1), "and", None, 0.68)]
+    table = Interactions.from_terms(("not", "enough"), terms, provenance=Provenance("m"))
+    assert {"−0.850", "+0.680"} <= set(texts(views.arc_plot(table)))
+
+
 def test_words_never_overlap_whatever_their_length(row):
     table, _ = row
     figure = views.arc_plot(table)
