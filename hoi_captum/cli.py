@@ -202,7 +202,7 @@ def explain(
         raise OptionError("--against needs --target: the pair is explained as a contrast")
     if data == "-":
         data = _standard_input()
-    asked: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "model": [model, *also] if also else model,
         "data": data,
         "method": method,
@@ -214,14 +214,15 @@ def explain(
         "template": template,
         "output": value,
         "method_options": _method_options(option or []),
+        "internal_batch_size": batch_size,
+        "show_progress": True,
+        "checkpoint": checkpoint,
     }
     if dry_run:
-        estimate = hoi.estimate(**asked)
+        estimate = hoi.estimate(**arguments)
         print(json.dumps(estimate.to_dict(), indent=1) if as_json else estimate)
         return
-    explanation = hoi.explain(
-        **asked, internal_batch_size=batch_size, show_progress=True, checkpoint=checkpoint
-    )
+    explanation = hoi.explain(**arguments)
     if as_json:
         print(explanation.to_json())
     else:

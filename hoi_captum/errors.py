@@ -27,7 +27,7 @@ class InputError(HoiError, ValueError):
         >>> hoi.PerModel()
         Traceback (most recent call last):
             ...
-        hoi_captum.errors.InputError: PerModel expects one item for each model, got none
+        hoi_captum.errors.InputError: PerModel expects one item for each model, got none: PerModel(for_f, for_g)
     """
 
 
@@ -163,10 +163,10 @@ class HoiWarning(UserWarning):
         >>> import warnings
         >>> with warnings.catch_warnings():
         ...     warnings.simplefilter("error", hoi.errors.HoiWarning)  # none is overlooked
-        ...     hoi.graphs.learned_graph(np.ones((8, 2)))
+        ...     hoi.graphs.learned_graph(np.ones((8, 2)))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
             ...
-        hoi_captum.errors.DataWarning: 2 of 2 neurons are constant over these rows and have no neighbours
+        hoi_captum.errors.DataWarning: 2 of 2 neurons are constant over these rows and have no neighbours...
     """
 
 
@@ -221,8 +221,8 @@ class DataWarning(HoiWarning):
         >>> import warnings
         >>> with warnings.catch_warnings(record=True, action="always") as caught:
         ...     graph = hoi.graphs.learned_graph(np.ones((8, 2)))
-        >>> print(caught[0].message)
-        2 of 2 neurons are constant over these rows and have no neighbours
+        >>> print(caught[0].message)  # doctest: +ELLIPSIS
+        2 of 2 neurons are constant over these rows and have no neighbours; ...
     """
 
 
@@ -249,7 +249,7 @@ class CostWarning(HoiWarning):
         >>> with warnings.catch_warnings(record=True, action="always") as caught:
         ...     table = hoi.TaylorCAM(lambda x: x.sum(1) ** 2).interact(torch.ones(1, 70))
         >>> print(caught[0].message)  # doctest: +ELLIPSIS
-        70 units, mode 'exact': about 353 forward passes for each row; ...
+        70 units, mode 'exact': about 377 forward passes for each row; ...
     """
 
 

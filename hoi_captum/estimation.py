@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Sized
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -16,7 +17,7 @@ from hoi_captum.core.cost import Cost, passes
 from hoi_captum.errors import InputError
 from hoi_captum.preparation import Prepared, prepared
 
-_SLOW = 0.5  # seconds of a pass, from which no larger one is timed
+_SLOW = 0.5  # seconds, which the passes of a size are not to take in all
 _ROWS = (1, 8, 32)  # of the passes that are timed
 _TIMES = 3
 
@@ -47,8 +48,11 @@ class Estimate:
 
     @property
     def seconds(self) -> float | None:
-        """Of all passes; None where their number is not known. Memory kept for the next pass (the common
-        beginnings of a language model's coalitions) can make it less."""
+        """Of all passes; None where their number is not known.
+
+        It is the model's own time at its best. Small models spend more between their passes; a language
+        model spends less, which keeps the common beginnings of its coalitions.
+        """
         return None if self.cost.total is None else self.cost.total * self.seconds_per_pass
 
     def __str__(self) -> str:
@@ -57,7 +61,7 @@ class Estimate:
         if self.seconds is None or self.cost.total is None:
             lines.append(once)
         else:
-            lines.append(f"about {_spoken(self.seconds)} for {passes(self.cost.total)} ({once})")
+            lines.append(f"about {_spoken(self.seconds)}: {passes(self.cost.total)}, in batches ({once})")
         if self.cost.besides:
             lines.append(f"besides: {self.cost.besides}")
         return "\n".join(lines)
@@ -75,15 +79,23 @@ class Estimate:
 
 
 def estimate(
-    model: Any, data: Any, method: str | type = "generalizable-and-or", **arguments: Any
+    model: Any,
+    data: Any,
+    method: str | type = "generalizable-and-or",
+    *,
+    internal_batch_size: int | None = None,
+    show_progress: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    **arguments: Any,
 ) -> Estimate:
     """What :func:`explain` would cost with the same arguments; nothing is explained, and nothing learned.
 
     A few passes are made: they tell the players, what the model predicts and the time that a pass takes.
 
     Args:
-        model, data, method, arguments: as of :func:`explain`, but for those that say how a run is done
-            (``internal_batch_size``, ``show_progress``, ``checkpoint``).
+        model, data, method, arguments: as of :func:`explain`.
+        internal_batch_size, show_progress, checkpoint: as of :func:`explain`, so that the same arguments
+            serve both; they change nothing here.
 
     Returns:
         Estimate: ``.cost.total`` forward passes (a gradient is counted as three), ``.seconds``; as text, what
@@ -98,9 +110,10 @@ def estimate(
         >>> image, _ = hoi.zoo.samples("digits-resnet", 1)[0]
         >>> seven = {"transforms": transforms, "players": (7, 7), "method": "taylor-cam"}
         >>> str(hoi.estimate(resnet, image, **seven)).splitlines()[0]
-        "taylor-cam: 49 units, mode 'grad_diff': about 294 forward passes for each row"
+        "taylor-cam: 49 units, mode 'grad_diff': about 329 forward passes for each row"
     """
     with prepared(model, data, method, **arguments) as asked:
+        asked.check_checkpoint(checkpoint)
         name = str(getattr(asked.cls, "name", asked.cls.__name__))
         return Estimate(name, tuple(asked.example.names), _cost(asked), _seconds(asked))
 
@@ -112,10 +125,14 @@ def _cost(asked: Prepared) -> Cost:
     if asked.learns_first and hasattr(instance, "fit_cost"):
         if not isinstance(asked.background, Sized):
             raise InputError("expected background with a length, got a stream of rows, which none can count")
-        return cast(Cost, instance.fit_cost(len(asked.background)))
-    if not hasattr(instance, "cost"):
+        cost = cast(Cost, instance.fit_cost(len(asked.background)))
+    elif hasattr(instance, "cost"):
+        cost = cast(Cost, instance.cost(**arguments_for(instance.cost, asked.call)))
+    else:
         return Cost(f"{len(asked.example.names)} players", None)
-    return cast(Cost, instance.cost(**arguments_for(instance.cost, asked.call)))
+    if cost.passes is not None and not hasattr(instance, "attribute_and_interact"):
+        return replace(cost, passes=2 * cost.passes)  # each verb makes its own
+    return cost
 
 
 def _seconds(asked: Prepared) -> float:
@@ -127,9 +144,9 @@ def _seconds(asked: Prepared) -> float:
         for forward, own in zip(forwards, given, strict=True):
             arguments, fastest = Arguments(forward, *own[:4]), math.inf
             for rows in _ROWS:
-                fastest = min(fastest, _timed(arguments, rows))
-                if fastest * rows > _SLOW:
+                if rows > 1 and fastest * rows * _TIMES > _SLOW:
                     break
+                fastest = min(fastest, _timed(arguments, rows))
             each.append(fastest)
     return sum(each) / len(each)
 
@@ -142,6 +159,8 @@ def _timed(arguments: Arguments, rows: int) -> float:
         started = time.perf_counter()
         arguments.run(inputs, index).cpu()  # a GPU answers before it is done: its numbers are waited for
         found.append(time.perf_counter() - started)
+        if sum(found) > _SLOW:
+            break
     return min(found) / rows  # the first is slow, and others may have the machine for a while
 
 

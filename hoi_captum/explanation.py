@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -305,8 +304,7 @@ def explain(
         **options,
     ) as asked:
         instance, example = asked.instance, asked.example
-        if checkpoint is not None and "checkpoint" not in inspect.signature(instance.interact).parameters:
-            raise OptionError(f"{asked.cls.__name__} keeps no values in a file; leave checkpoint out")
+        asked.check_checkpoint(checkpoint)
         if asked.learns_first:
             asked.fit(show_progress=show_progress)
         extra = {

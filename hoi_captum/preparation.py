@@ -13,7 +13,7 @@ from hoi_captum.adapters.outputs import Output
 from hoi_captum.calling import construct, fit_method, learns, merged, method_class, needs_fit
 from hoi_captum.core.example import Example, PerModel, TableLayout
 from hoi_captum.core.state import evaluation_mode
-from hoi_captum.errors import InputError
+from hoi_captum.errors import InputError, OptionError
 from hoi_captum.inputs import DEFAULT_OUTPUT, adapters_for
 
 
@@ -42,6 +42,18 @@ class Prepared:
     def learns_first(self) -> bool:
         """Whether the method is to be fitted before it explains."""
         return learns(self.cls) and (self.background is not None or needs_fit(self.cls))
+
+    def check_checkpoint(self, checkpoint: Any) -> None:
+        """Refuse a file for a method that keeps no values.
+
+        Raises:
+            OptionError: it does not.
+        """
+        if (
+            checkpoint is not None
+            and "checkpoint" not in inspect.signature(self.instance.interact).parameters
+        ):
+            raise OptionError(f"{self.cls.__name__} keeps no values in a file; leave checkpoint out")
 
     def fit(self, *, show_progress: bool) -> None:
         """Fit the method on the background.

@@ -32,7 +32,7 @@ class Cost:
 
         >>> cost = hoi.GeneralizableAndOr(lambda x: x.prod(1)).cost(torch.ones(2, 10))
         >>> print(cost)
-        10 players, 2^10 coalitions: 1,024 forward passes for each row
+        10 players, 2^10 coalitions: 1,024 forward passes for each of 2 rows
         >>> cost.total
         2048
     """
@@ -53,7 +53,8 @@ class Cost:
             said = f"{self.about}: forward passes not known beforehand"
         else:
             roughly = "" if isinstance(self.passes, int) else "about "
-            said = f"{self.about}: {roughly}{passes(self.passes)} for each row"
+            rows = "row" if self.rows == 1 else f"of {self.rows:,} rows"
+            said = f"{self.about}: {roughly}{passes(self.passes)} for each {rows}"
         return f"{said}, {self.learning:,.0f} to learn from the data" if self.learning else said
 
 

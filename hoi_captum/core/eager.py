@@ -15,6 +15,8 @@ def eager() -> Iterator[None]:
 
     Compiled code has no second derivatives, and once it is there it runs past hooks and function modes that
     come later, without a word. Where only outputs are asked for, it stays compiled.
+
+    The stance is the process's: of two threads that overlap here, one may run compiled.
     """
     # without it nothing is compiled, and its import takes a second
     if "torch._dynamo" not in sys.modules:

@@ -153,6 +153,11 @@ class MaskedGame:
         coalitions[:, active] = few
         return coalitions, coalition_indices(all_coalitions(self.n_players)[:, active])
 
+    @property
+    def n_distinct(self) -> int:
+        """How many coalitions :meth:`distinct_coalitions` has, without making them."""
+        return 1 << len(self._active_players())
+
     def _active_players(self) -> Tensor:
         """The players that have a cell which is not the same when masked, in their order."""
         masks = zip(self._arguments.differing(), self.players.masks, strict=True)

@@ -296,7 +296,7 @@ class GameMethod(PerturbationAttribution):
         return self._cost(games)
 
     def _cost(self, games: list[MaskedGame]) -> Cost:
-        n, sizes = games[0].n_players, [len(game.distinct_coalitions()[0]) for game in games]
+        n, sizes = games[0].n_players, [game.n_distinct for game in games]
         changing = max(sizes).bit_length() - 1  # the others are masked already
         which = "" if changing == n else f" ({changing} of which change anything)"
         return Cost(f"{n} players{which}, 2^{changing} coalitions", sum(sizes), games[0].n_examples)

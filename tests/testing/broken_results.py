@@ -309,7 +309,7 @@ class FewerToldThanMade(Dividends):
         return 1 + n_players
 
 
-@caught_by(COST, "about 100000 passes were told")
+@caught_by(COST, "about 300000 passes were told")
 class MoreToldThanMade(Dividends):
     """A bound that is far from the truth."""
 

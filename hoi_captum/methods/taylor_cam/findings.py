@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hoi_captum.core.cost import GRADIENT
 from hoi_captum.core.derivatives import gradient
 from hoi_captum.core.differences import occlusion
 from hoi_captum.core.gates import Gates
@@ -103,6 +105,13 @@ def find(
         asymmetry=asymmetry,
         noise=_noise(gates, taken, main, squared=variant != "taylor"),
     )
+
+
+def cost_beside(k: int, order: int, synergy: int) -> int:
+    """Forward passes of :func:`find` beside those of its operator, for one example, at most."""
+    sets = min(synergy, comb(k, order))
+    switched_off = sum(min(comb(k, size), comb(order, size) * sets) for size in range(order + 1))
+    return GRADIENT + 1 + switched_off * (sets > 0)
 
 
 def warn_of_zeros(findings: Findings, *, order: int, smooth: bool) -> None:

@@ -22,7 +22,7 @@ from hoi_captum.core.provenance import describe_model
 from hoi_captum.core.state import frozen_for_derivatives, warn_of_training_mode
 from hoi_captum.errors import OptionError
 from hoi_captum.methods.taylor_cam.explained import explained_output
-from hoi_captum.methods.taylor_cam.findings import find, warn_of_zeros
+from hoi_captum.methods.taylor_cam.findings import cost_beside, find, warn_of_zeros
 from hoi_captum.methods.taylor_cam.found import Found
 from hoi_captum.methods.taylor_cam.modes import MODES, Settings, choose_modes, operator_of
 from hoi_captum.methods.taylor_cam.result import TaylorInteractions
@@ -232,6 +232,7 @@ class TaylorCAM(GatedMethod):
         k, taken = gates.n_units, operator_of(modes, self.settings, size)
         pairs = pairs_to_go_on_from(k, self.search, self.top_k)
         passes = taken.cost(k) + (taken.cost_of_triples(k, pairs) if self.order == 3 else 0.0)
+        passes += cost_beside(k, self.order, self.synergy)
         return Cost(f"{k} units, mode {_either(modes)!r}", float(passes), gates.n_examples)
 
     def _cells(self, found: Found) -> tuple[Tensor, ...]:
