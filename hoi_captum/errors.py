@@ -24,10 +24,10 @@ class InputError(HoiError, ValueError):
 
     Examples::
 
-        >>> hoi.PerModel()
+        >>> hoi.PerModel()  # doctest: +ELLIPSIS
         Traceback (most recent call last):
             ...
-        hoi_captum.errors.InputError: PerModel expects one item for each model, got none: PerModel(for_f, for_g)
+        hoi_captum.errors.InputError: PerModel expects one item for each model, got none: ...
     """
 
 
@@ -249,7 +249,7 @@ class CostWarning(HoiWarning):
         >>> with warnings.catch_warnings(record=True, action="always") as caught:
         ...     table = hoi.TaylorCAM(lambda x: x.sum(1) ** 2).interact(torch.ones(1, 70))
         >>> print(caught[0].message)  # doctest: +ELLIPSIS
-        70 units, mode 'exact': about 377 forward passes for each row; ...
+        70 units, mode 'exact': about 388 forward passes for each row; ...
     """
 
 
