@@ -462,7 +462,7 @@ def test_progress_and_cost_are_told(capsys):
         images(), target=0, feature_mask=PATCHES, show_progress=True
     )
     said = capsys.readouterr()
-    assert "9 units, mode 'exact': about 72 forward passes for each row" in said.err
+    assert "9 units, mode 'exact': about 72 forward passes for each of 2 rows" in said.err
     assert "exact derivatives" in said.err
     assert said.out == ""
 
