@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable
 from functools import partial
 
@@ -129,7 +130,9 @@ def _derivative(function: Callable[..., Tensor], z: Tensor, unit: int, spans: Te
     tangent = torch.zeros_like(z)
     tangent[:, unit] = 1.0
     try:
-        found: Tensor = torch.func.jvp(function, (z,), (tangent,))[1]
+        with warnings.catch_warnings():  # the first call warns its users of torch's own use of torch.jit
+            warnings.filterwarnings("ignore", r"`torch\.jit", FutureWarning)
+            found: Tensor = torch.func.jvp(function, (z,), (tangent,))[1]
     except (NotImplementedError, RuntimeError) as error:
         raise OptionError(
             f"expected a surrogate that can be differentiated forward (torch.func.jvp), got one that cannot: "

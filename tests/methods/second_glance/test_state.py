@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -73,3 +76,13 @@ def test_the_model_may_write_into_what_it_is_given():
             one.fit(x, target=0)
     same(method.interact(x[:2], target=0), expected.interact(x[:2], target=0))
     assert torch.equal(x, drawn(60, 4))
+
+
+def test_warnings_that_are_torchs_own_do_not_reach_the_user() -> None:
+    """torch warns of its use of torch.jit in the first forward derivative of a process."""
+    code = (
+        "import torch, hoi_captum as hoi; data = torch.linspace(-1, 1, 300).view(100, 3)\n"
+        "method = hoi.SecondGlance(lambda x: x[:, 0] * x[:, 1], max_steps=5, force=True).fit(data)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "FutureWarning" not in done.stderr
