@@ -270,6 +270,8 @@ class MemoryWarning(HoiWarning):
 class TrainingModeWarning(HoiWarning):
     """A model is explained in training mode, where its outputs depend on chance or on the batch.
 
+    Classes warn, and run the model as it is; ``hoi.explain`` puts it into evaluation mode meanwhile.
+
     Examples::
 
         >>> import warnings

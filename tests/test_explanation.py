@@ -766,7 +766,17 @@ THIRTEEN = "one two three four five six seven eight nine ten eleven twelve thirt
         (lambda: explain(LLAMA, TEXT, target=10**9), TargetError, "target in 0"),
         (lambda: explain(BERT, TEXT, template="no slot"), InputError, "template with one {}"),
         (lambda: explain(BERT, TEXT, players=["film", "not"]), PlayerError, "'not' does not stand in"),
-        (lambda: explain(BERT, TEXT, background=[[1.0]]), OptionError, "background cannot be used with"),
+        (
+            lambda: explain(BERT, TEXT, background=[[1.0]]),
+            OptionError,
+            "GeneralizableAndOr learns nothing from data; leave background out",
+        ),
+        (
+            lambda: explain(LLAMA, TEXT, target="☃"),
+            TargetError,
+            r"does not know '☃' and would take '\[UNK\]'",
+        ),
+        (lambda: explain("./nowhere", TEXT), InputError, "there is no directory or file './nowhere'"),
         (lambda: explain(RESNET, TEXT), InputError, f"cannot read an image from {TEXT}"),
         (lambda: explain(RESNET, HOSTILE), InputError, "cannot read an image from <script>"),
         (lambda: explain(RESNET, 3), InputError, "expected an image: .*; got int"),

@@ -359,6 +359,12 @@ class CausalLMAdapter(HuggingFaceAdapter):
                 f"expected a target that is one token, but {label!r} is {len(ids)}: {tokens}; in many "
                 "vocabularies a word inside a text starts with a space: ' Paris'"
             )
+        unknown = self.tokenizer.unk_token
+        if ids[0] == self.tokenizer.unk_token_id and label != unknown:
+            raise TargetError(
+                f"the tokenizer does not know {label!r} and would take {unknown!r} in its place; give a word "
+                "of its vocabulary"
+            )
         return int(ids[0])
 
     def label(self, column: int) -> str:

@@ -94,14 +94,14 @@ def find_label(label: str | int, labels: Sequence[str], count: int | None = None
 
     Args:
         label: as given.
-        labels: the known names; without any, numbers count as names too.
+        labels: the known names; a number that is none of them counts as that of a column.
         count: number of columns. Default: as many as labels, or unknown (the output tells later)
 
     Raises:
         TargetError: no such label or column.
     """
     count = count or len(labels) or None
-    if isinstance(label, str) and not labels and label.isdecimal():
+    if isinstance(label, str) and label not in labels and label.isdecimal():
         label = int(label)
     if not isinstance(label, str):
         return _check_column(label, count)

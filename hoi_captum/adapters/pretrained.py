@@ -34,6 +34,8 @@ def load_pretrained(name: str) -> tuple[Any, Any]:
     file = gguf_file(name)
     if file is not None:
         return _load_gguf(file)
+    if name.startswith((".", "/", "~")) and not Path(name).exists():
+        raise InputError(f"there is no directory or file {name!r}; give the path of a model, or a hub name")
     try:
         config = AutoConfig.from_pretrained(name)
         architectures = set(config.architectures or ())

@@ -108,6 +108,8 @@ def _given_spans(slot: Slot, players: Sequence[Any]) -> list[Span]:
         if isinstance(player, str) and player:
             start = _find(player, slot, position)
             if start < 0:
+                if _find(player, slot, slot.start) < 0:
+                    raise PlayerError(f"the player {player!r} does not stand in the text; give words of it")
                 raise PlayerError(
                     f"the player {player!r} does not stand in the text after the one before it; players "
                     "given as strings are looked up in reading order"
@@ -116,7 +118,10 @@ def _given_spans(slot: Slot, players: Sequence[Any]) -> list[Span]:
         elif isinstance(player, tuple | list) and len(player) == 2:
             span = Span(slot.start + int(player[0]), slot.start + int(player[1]))
         else:
-            raise PlayerError(f"expected a player to be a string or a (start, end) pair, got {player!r}")
+            raise PlayerError(
+                f"expected a player of a text to be a string or a (start, end) pair, got {player!r}; grids "
+                "are for images"
+            )
         if not position <= span.start < span.end <= slot.end:
             place = f"{span.start - slot.start}..{span.end - slot.start}"
             raise PlayerError(

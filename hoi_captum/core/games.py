@@ -19,6 +19,7 @@ from hoi_captum.core.passes import PassSize
 from hoi_captum.core.progress import progress_bar
 from hoi_captum.errors import InputError, ModelOutputError, PlayerError, TooManyPlayersError
 
+_MOST_TABLES = 20  # players, of which all coalitions may still be wanted
 _FEWEST_PLAYERS = 4  # for which an evaluator is asked for: fewer coalitions do not repay its start
 
 
@@ -110,11 +111,15 @@ class MaskedGame:
         if n > limit:
             # an image has so many cells that Python refuses to write the number out
             passes = f"2^{n} = {2**n:,}" if n <= 64 else f"2^{n}"
+            last = (
+                f"give max_players={n} (--option max_players={n}) if the time is yours to spend"
+                if n <= _MOST_TABLES
+                else "take a method of derivatives, to which so many are no trouble (taylor-cam)"
+            )
             raise TooManyPlayersError(
                 f"{n} players need {passes} model passes for each row and model, and the limit is "
                 f"{limit} players ({2**limit:,} passes). Group the cells into fewer players (feature_mask; "
-                "players=... of explain and --players: what you leave out stays present), or give "
-                f"max_players={n} if the time is yours to spend"
+                f"players=... of explain and --players: what you leave out stays present), or {last}"
             )
 
     def table(self) -> Tensor:

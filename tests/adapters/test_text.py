@@ -132,14 +132,14 @@ def test_given_players():
     ("players", "says"),
     [
         (["film", "bad"], "'bad' does not stand in the text after the one before it"),
-        (["good"], "'good' does not stand"),
+        (["good"], "'good' does not stand in the text; give words of it"),
         ([(0, 5), (4, 9)], r"characters 4\.\.9 overlaps"),
         ([(0, 99)], r"leaves the text of 26 characters"),
         ([(-1, 3)], "overlaps the one before it, or leaves"),
         ([(5, 5)], "5..5"),
         ([(5, 3)], "5..3"),
         ([""], "string or a"),
-        ([3], "string or a"),
+        ([3], r"string or a .*, got 3; grids are for images"),
         ((0, 3), "string or a"),  # one pair in no list
         ([(0, 1, 2)], "string or a"),
         ([None], "string or a"),

@@ -134,6 +134,11 @@ def test_a_row_of_a_map_shows_its_groups() -> None:
     assert "-0.5" in texts(figure)
 
 
+def test_a_table_without_a_map_says_so() -> None:
+    table = Interactions.from_terms("ab", [Term((0, 1), "and", None, 1.0)], provenance=Provenance("m"))
+    assert "this table has no neuron map" in texts(views.neuron_map_plot(table))
+
+
 def test_lines_are_the_strongest_edges_or_pairs() -> None:
     arrays = {"units": np.arange(4.0), "groups": np.zeros(4, dtype=int), "map_shape": np.array([2, 2])}
     for kind, what in (("edge", "edges"), ("taylor", "pairs")):

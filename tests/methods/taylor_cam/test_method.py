@@ -559,7 +559,7 @@ def test_many_units_and_too_many():
     x = torch.rand(1, 70, dtype=torch.float64)
     f = lambda v: v.sum(1).exp()  # noqa: E731
     with pytest.warns(
-        CostWarning, match=r"70 units, mode 'exact': about 353 forward .*; group cells into fewer"
+        CostWarning, match=r"70 units, mode 'exact': about 388 forward .*; group cells into fewer"
     ):
         TaylorCAM(f).interact(x)
     with pytest.raises(TooManyPlayersError, match=r"the limit is 69 units; group .* or give max_players=70"):
