@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import sys
 import traceback
 import warnings
@@ -193,6 +194,7 @@ def explain(
 ) -> None:
     """Explain a text or an image by its interactions."""
     import hoi_captum as hoi
+    from hoi_captum.core.example import TextLayout
     from hoi_captum.saved import check_destination
 
     paths = out if out else [] if as_json else [Path("explanation.html")]
@@ -223,6 +225,9 @@ def explain(
         print(json.dumps(estimate.to_dict(), indent=1) if as_json else estimate)
         return
     explanation = hoi.explain(**arguments)
+    example = explanation.example
+    if example is not None and isinstance(example.layout, TextLayout) and os.path.isfile(data):
+        print(f"warning: {data!r} was read as a text; to read what is in it: - < {data}", file=sys.stderr)
     if as_json:
         print(explanation.to_json())
     else:

@@ -314,6 +314,14 @@ def test_a_script_as_text_is_text(run: Run, tmp_path: Path) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 
+def test_a_file_given_as_a_text_is_told(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "review.txt").write_text(TEXT, encoding="utf-8")
+    done = run("explain", BERT, "review.txt", "--json")
+    assert json.loads(done.out)["players"] == ["review", "txt"]
+    assert "warning: 'review.txt' was read as a text; to read what is in it: - < review.txt" in done.err
+    assert "warning" not in run("explain", BERT, TEXT, "--json").err
+
+
 # ---------------------------------------------------------------- render
 @pytest.mark.parametrize("out", ["again.html", "again.png", "again.json"])
 def test_render_gives_what_save_gives(run: Run, tmp_path: Path, saved: Path, out: str) -> None:
