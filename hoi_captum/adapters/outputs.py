@@ -102,7 +102,7 @@ def find_label(label: str | int, labels: Sequence[str], count: int | None = None
     """
     count = count or len(labels) or None
     if isinstance(label, str) and label not in labels and label.isdecimal():
-        label = int(label)
+        label = int(label) if not labels or int(label) < len(labels) else label
     if not isinstance(label, str):
         return _check_column(label, count)
     if label in labels:  # ahead of a label that differs from it by case only

@@ -276,7 +276,7 @@ def neuron_map_plot(
     if shape is None or arrays.get("groups", np.zeros((0, 0))).shape != arrays["units"].shape:
         figure, (ax,) = grid(1, 1, 5.0, 2.4)
         ax.set_axis_off()
-        draw_empty(ax, "this table has no neuron map")
+        draw_empty(ax, "this table has no neuron map" if len(interactions) else "no interactions")
         return finish(figure, title)
     h, w = shape
     cells = np.full(h * w, np.nan)

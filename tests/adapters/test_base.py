@@ -81,8 +81,11 @@ def test_a_model_of_two_inputs_needs_an_adapter_of_its_own():
 def test_names_that_nothing_has(tmp_path):
     with pytest.raises(UnknownNameError, match="did you mean 'digits-vgg'"):
         adapt("zoo:digits-vggg")
-    with pytest.raises(InputError, match="cannot load a model"):
+    with pytest.raises(InputError, match=r"there is no directory or file '.*no such directory'"):
         adapt(tmp_path / "no such directory")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="cannot load a model"):
+        adapt(tmp_path / "empty")
 
 
 def test_a_torchvision_model_needs_no_transformers():

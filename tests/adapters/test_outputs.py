@@ -143,7 +143,7 @@ def test_numbers_are_names_where_there_are_no_others():
     assert find_label("7", ("1", "7")) == 1
     assert find_label("2", LABELS) == 2  # as on a command line
     assert find_label("1", ("3", "1", "2")) == 1  # a name goes first
-    with pytest.raises(TargetError, match="got 7"):
+    with pytest.raises(TargetError, match="no label is called '7'"):
         find_label("7", LABELS)
 
 
