@@ -20,6 +20,7 @@ import pytest
 import torch
 
 import hoi_captum as hoi
+from hoi_captum.authoring import CoalitionMethod, DerivativeMethod
 
 PACKAGE = Path(hoi.__file__).parent
 
@@ -109,6 +110,14 @@ def test_an_example_runs(example: Docstring, tmp_path: Path, monkeypatch: pytest
     code = "".join(line.source for line in test.examples)
     assert set(re.findall(r"(?<![\w.])hoi\.(\w+)", code)) <= set(hoi.__all__)
     assert "+SKIP" not in example.text
+
+
+@pytest.mark.parametrize(
+    "cls", [*hoi.methods().values(), CoalitionMethod, DerivativeMethod], ids=lambda c: c.__name__
+)
+def test_captums_verb_has_an_example(cls: Any) -> None:
+    """Of a base class, too, since its methods have no docstring of their own there."""
+    assert "Examples::" in cls.attribute.__doc__
 
 
 def test_a_wrong_example_is_found() -> None:

@@ -198,6 +198,17 @@ class RowMethod(Attribution, ABC):
         Raises:
             InputError: arguments that do not fit (its subclasses say which).
             ModelOutputError: an output of the wrong shape, or a non-finite value.
+
+        Examples::
+
+            >>> from hoi_captum.authoring import Answer, CoalitionMethod
+            >>> class Even(CoalitionMethod):
+            ...     name, kinds, orders, summary = "even", ("and",), (1, None), "the same to each player"
+            ...     def _explain(self, game):
+            ...         effect = game.all_present() - game.all_masked()
+            ...         return Answer([], torch.full((game.n_players,), effect / game.n_players))
+            >>> Even(lambda x: x.sum(1)).attribute(torch.tensor([[2.0, 4.0]]))
+            tensor([[3., 3.]])
         """
         call, answers, _ = self._explain_all(
             (inputs, baselines, target, additional_forward_args, feature_mask),
