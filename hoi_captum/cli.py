@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hoi_captum.errors import FileError, HoiError, HoiWarning, InputError, OptionError
+from hoi_captum.errors import DataWarning, FileError, HoiError, HoiWarning, InputError, OptionError
 
 DEMO_MODELS = ("zoo:sentiment-bert-a", "zoo:sentiment-bert-b")
 # a real review, held out when the models were trained
@@ -227,7 +227,8 @@ def explain(
     explanation = hoi.explain(**arguments)
     example = explanation.example
     if example is not None and isinstance(example.layout, TextLayout) and os.path.isfile(data):
-        print(f"warning: {data!r} was read as a text; to read what is in it: - < {data}", file=sys.stderr)
+        said = f"{data!r} was read as a text; to read what is in it: - < {data}"
+        warnings.warn(said, DataWarning, stacklevel=2)
     if as_json:
         print(explanation.to_json())
     else:

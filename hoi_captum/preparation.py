@@ -119,11 +119,12 @@ def prepared(
     baselines = baseline if isinstance(baseline, PerModel) else PerModel(*[baseline] * len(adapters))
     if len(baselines) != len(adapters):
         raise InputError(f"expected PerModel baseline for {len(adapters)} models, got {len(baselines)}")
-    if background is not None and not learns(cls) and not all(map(_makes_baselines, adapters)):
+    makes_baselines = all("background" in inspect.signature(a.example).parameters for a in adapters)
+    if background is not None and not learns(cls) and not makes_baselines:
         raise OptionError(f"{cls.__name__} learns nothing from data; leave background out")
     given = {"players": players, "template": template}
     # what a method learns from is no part of the example, unless the family makes baselines of it too
-    if not learns(cls) or all(map(_makes_baselines, adapters)):
+    if not learns(cls) or makes_baselines:
         given["background"] = background
     with evaluation_mode(*(a.model for a in adapters)):
         examples = [
@@ -142,11 +143,6 @@ def prepared(
         }
         instance = construct(cls, forwards if several else forwards[0], adapters[0], layer, options)
         yield Prepared(cls, instance, adapters, objectives, example, call, background, template)
-
-
-def _makes_baselines(adapter: Adapter) -> bool:
-    """Whether a family makes baselines of background data."""
-    return "background" in inspect.signature(adapter.example).parameters
 
 
 def _at_layer(example: Example, layer: Any) -> dict[str, Any]:

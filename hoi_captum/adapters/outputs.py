@@ -101,8 +101,9 @@ def find_label(label: str | int, labels: Sequence[str], count: int | None = None
         TargetError: no such label or column.
     """
     count = count or len(labels) or None
-    if isinstance(label, str) and label not in labels and label.isdecimal():
-        label = int(label) if not labels or int(label) < len(labels) else label
+    is_number = isinstance(label, str) and label not in labels and label.isdecimal()
+    if is_number and (not labels or int(label) < len(labels)):
+        label = int(label)
     if not isinstance(label, str):
         return _check_column(label, count)
     if label in labels:  # ahead of a label that differs from it by case only
